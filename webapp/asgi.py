@@ -1,0 +1,51 @@
+"""ASGI entry point: Django, and the embedded worker for the life of the process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+django_application = get_asgi_application()
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve HTTP through Django; on the lifespan protocol start and stop the embedded worker."""
+    if scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+    else:
+        await django_application(scope, receive, send)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    worker = None
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            if settings.EMBEDDED:
+                worker = await sync_to_async(_start_worker)()
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            if worker is not None:
+                await sync_to_async(worker.stop)()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+def _start_worker() -> Any:
+    from webapp.embedded import EmbeddedWorker
+
+    worker = EmbeddedWorker()
+    worker.start()
+    return worker

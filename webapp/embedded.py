@@ -1,0 +1,52 @@
+"""Embedded mode: the web process runs its own Celery worker in threads, without any service.
+
+Used when REDIS_URL is not set. The memory queue dies with the process, so the jobs' rows
+are the truth: what is unfinished at start is queued again.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from webapp.celery import app
+from webapp.requeue import requeue_unfinished_jobs
+
+log = structlog.get_logger(__name__)
+QUEUES = ("trace", "model", "rank")
+
+
+class EmbeddedWorker:
+    """One thread that holds a Celery worker with a pool of threads."""
+
+    def __init__(self, n_threads: int = 8) -> None:
+        self._controller = app.WorkController(
+            pool="threads",
+            concurrency=n_threads,
+            queues=",".join(QUEUES),
+            hostname="embedded@localhost",
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        self._thread = threading.Thread(target=self._run, name="embedded-worker", daemon=True)
+
+    def start(self) -> None:
+        """Start the worker and queue what an earlier process left unfinished."""
+        self._thread.start()
+        requeue_unfinished_jobs(older_than_s=0)
+
+    def stop(self, timeout_s: float = 3.0) -> None:
+        """Ask the worker to end and wait at most `timeout_s` seconds for it."""
+        from celery.worker import state
+
+        state.should_stop = 0
+        self._thread.join(timeout_s)
+        state.should_stop = None
+
+    def _run(self) -> None:
+        try:
+            self._controller.start()
+        except Exception:
+            log.exception("the embedded worker stopped")

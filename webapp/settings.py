@@ -1,0 +1,220 @@
+"""The one settings module. Every value that an operator may change comes from the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from webapp.environment import check_names, read_secret_key
+from webapp.logs import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+check_names(os.environ)
+
+
+def _read(kind: str, name: str, default: Any) -> Any:
+    """Read one variable; a value of the wrong type names the variable and the type expected."""
+    try:
+        return getattr(env, kind)(name, default=default)
+    except (ValueError, environ.ImproperlyConfigured) as error:
+        raise ImproperlyConfigured(
+            f"{name}={os.environ.get(name)!r} is not a valid {kind}: {error}"
+        ) from error
+
+
+DATA_DIR = Path(_read("str", "FAIRGROUND_DATA_DIR", str(BASE_DIR / "var"))).expanduser().resolve()
+DATABASE_URL = _read("str", "DATABASE_URL", "")
+REDIS_URL = _read("str", "REDIS_URL", "")
+EMBEDDED = not REDIS_URL
+DEBUG = _read("bool", "FAIRGROUND_DEBUG", False)
+SECRET_KEY = read_secret_key(
+    _read("str", "FAIRGROUND_SECRET_KEY", ""), DATA_DIR, production=bool(DATABASE_URL or REDIS_URL)
+)
+ALLOWED_HOSTS = _read("list", "FAIRGROUND_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = _read("list", "FAIRGROUND_CSRF_TRUSTED_ORIGINS", [])
+LOG_LEVEL = _read("str", "FAIRGROUND_LOG_LEVEL", "INFO").upper()
+DEFAULT_CHECKPOINT = _read("str", "FAIRGROUND_DEFAULT_CHECKPOINT", "")
+MAX_GENERATION_TOKENS = _read("int", "FAIRGROUND_MAX_GENERATION_TOKENS", 1024)
+MAX_TRACE_CHARACTERS = _read("int", "FAIRGROUND_MAX_TRACE_CHARACTERS", 100_000)
+INFERENCE_DEVICE = _read("str", "FAIRGROUND_DEVICE", "auto")
+INFERENCE_DTYPE = _read("str", "FAIRGROUND_DTYPE", "auto")
+
+if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+    raise ImproperlyConfigured(
+        f"FAIRGROUND_LOG_LEVEL={LOG_LEVEL!r} is unknown. Use DEBUG, INFO, WARNING, ERROR or CRITICAL."
+    )
+if REDIS_URL and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
+    raise ImproperlyConfigured("REDIS_URL must look like redis://host:6379/0.")
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+    "template_partials",
+    "csp",
+    "webapp",
+    "webapp.transparency",
+    "tracer",
+    "webapp.playground",
+    "arena",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "webapp.middleware.RequestIdMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "csp.middleware.CSPMiddleware",
+]
+
+ROOT_URLCONF = "webapp.urls"
+ASGI_APPLICATION = "webapp.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+
+def _databases() -> dict[str, dict[str, Any]]:
+    """SQLite tuned for one web process by default; PostgreSQL through psycopg's pool when a URL is given."""
+    if not DATABASE_URL:
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        return {
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": DATA_DIR / "fairground.sqlite3",
+                "OPTIONS": {
+                    "transaction_mode": "IMMEDIATE",
+                    "timeout": 20,
+                    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+                },
+                "TEST": {"NAME": DATA_DIR / "test.sqlite3"}
+                if os.environ.get("FAIRGROUND_TEST_DB_FILE")
+                else {},
+            }
+        }
+    try:
+        database: dict[str, Any] = dict(env.db_url("DATABASE_URL"))
+    except (ValueError, environ.ImproperlyConfigured) as error:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL is not a database address: {error}. Example: postgres://user:password@host:5432/name"
+        ) from error
+    if "postgresql" not in database["ENGINE"]:
+        raise ImproperlyConfigured("DATABASE_URL must be postgres://…; leave it unset to use SQLite.")
+    database["CONN_MAX_AGE"] = 0
+    database.setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
+    return {"default": database}
+
+
+DATABASES = _databases()
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
+LANGUAGE_CODE = "en"
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+LOGIN_URL = "/admin/login/"
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "webapp.pagination.CreatedCursorPagination",
+    "EXCEPTION_HANDLER": "webapp.problems.exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    "URL_FORMAT_OVERRIDE": None,
+    "NUM_PROXIES": 0,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Fairground",
+    "DESCRIPTION": "Run FlexOlmo expert by expert and trace its answers to the corpora it was trained on.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {"JobStatusEnum": "webapp.jobs.JobStatus"},
+}
+
+CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {"visibility_timeout": 6 * 3600} if REDIS_URL else {"polling_interval": 0.01}
+)
+CELERY_TASK_DEFAULT_QUEUE = "trace"
+CELERY_TASK_ROUTES = {
+    "tracer.*": {"queue": "trace"},
+    "webapp.playground.*": {"queue": "model"},
+    "arena.*": {"queue": "rank"},
+}
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULE = {
+    "requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": 60.0}
+}
+
+LOGGING = logging_config(LOG_LEVEL)

@@ -1,0 +1,27 @@
+"""All addresses of the site: pages at the root, REST under /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView, TemplateView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from webapp.problems import not_found
+
+api_v1 = [
+    path("", include("tracer.api_urls")),
+    path("", include("webapp.playground.api_urls")),
+    path("", include("webapp.transparency.api_urls")),
+    path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
+    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
+    re_path(r"^.*$", not_found),
+]
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="playground:home"), name="home"),
+    path("about/", TemplateView.as_view(template_name="webapp/about.html"), name="about"),
+    path("", include("tracer.urls")),
+    path("", include("webapp.playground.urls")),
+    path("", include("webapp.transparency.urls")),
+    path("api/v1/", include(api_v1)),
+]
