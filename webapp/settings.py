@@ -119,7 +119,6 @@ def _databases() -> dict[str, dict[str, Any]]:
                     "timeout": 20,
                     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
                 },
-                "TEST": {"NAME": DATA_DIR / "test.sqlite3"}
                 if os.environ.get("FAIRGROUND_TEST_DB_FILE")
                 else {},
             }
