@@ -26,9 +26,7 @@ def answer_once(request: Request, create: Callable[[], Response]) -> Response:
     if not key:
         return create()
     if len(key) > MAX_KEY_LENGTH:
-        raise BadInputError(
-            f"Idempotency-Key is longer than {MAX_KEY_LENGTH} characters. Send a shorter one."
-        )
+        raise BadInputError(f"Idempotency-Key is longer than {MAX_KEY_LENGTH} characters. Send a shorter one.")
     principal, digest = _principal(request), _digest(request)
     try:
         with transaction.atomic():
@@ -48,9 +46,7 @@ def answer_once(request: Request, create: Callable[[], Response]) -> Response:
 
 def _replay(seen: IdempotentRequest, digest: str) -> Response:
     if seen.request_digest != digest:
-        raise ConflictError(
-            "This Idempotency-Key was used for another request. Send a new key with a new body."
-        )
+        raise ConflictError("This Idempotency-Key was used for another request. Send a new key with a new body.")
     headers = {"Location": seen.response_location} if seen.response_location else None
     return Response(seen.response_body, status=seen.response_status, headers=headers)
 

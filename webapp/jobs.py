@@ -37,9 +37,7 @@ class JobQuerySet(models.QuerySet[Any]):
 class Job(models.Model):
     """Fields of every job. `n_starts` bounds how often a job that kills its worker is tried."""
 
-    status = models.CharField(
-        max_length=10, choices=JobStatus.choices, default=JobStatus.PENDING, db_index=True
-    )
+    status = models.CharField(max_length=10, choices=JobStatus.choices, default=JobStatus.PENDING, db_index=True)
     error = models.TextField(blank=True, default="")
     n_starts = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)

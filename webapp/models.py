@@ -18,9 +18,7 @@ class IdempotentRequest(models.Model):
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["principal", "key"], name="one_answer_per_principal_and_key")
-        ]
+        constraints = [models.UniqueConstraint(fields=["principal", "key"], name="one_answer_per_principal_and_key")]
 
     def __str__(self) -> str:
         return f"{self.principal} {self.key}"

@@ -29,9 +29,7 @@ class Command(BaseCommand):
         wanted = set(options["only"].split(",")) if options["only"] else {c.slug for c in DEMO_CORPORA}
         unknown = wanted - {corpus.slug for corpus in DEMO_CORPORA}
         if unknown:
-            raise CommandError(
-                f"unknown corpus {sorted(unknown)[0]!r}: choose from {[c.slug for c in DEMO_CORPORA]}"
-            )
+            raise CommandError(f"unknown corpus {sorted(unknown)[0]!r}: choose from {[c.slug for c in DEMO_CORPORA]}")
         for corpus in DEMO_CORPORA:
             if corpus.slug in wanted:
                 try:

@@ -51,9 +51,7 @@ class Command(BaseCommand):
 
         from webapp.playground.services import run_generation, start_generation
 
-        generation = start_generation(
-            prompt=prompt, experts=None, max_tokens=160, temperature=0.7, top_p=0.95, seed=7
-        )
+        generation = start_generation(prompt=prompt, experts=None, max_tokens=160, temperature=0.7, top_p=0.95, seed=7)
         run_generation(generation.id)
         generation.refresh_from_db()
         if generation.error:
