@@ -24,9 +24,7 @@ def _read(kind: str, name: str, default: Any) -> Any:
     try:
         return getattr(env, kind)(name, default=default)
     except (ValueError, environ.ImproperlyConfigured) as error:
-        raise ImproperlyConfigured(
-            f"{name}={os.environ.get(name)!r} is not a valid {kind}: {error}"
-        ) from error
+        raise ImproperlyConfigured(f"{name}={os.environ.get(name)!r} is not a valid {kind}: {error}") from error
 
 
 DATA_DIR = Path(_read("str", "FAIRGROUND_DATA_DIR", str(BASE_DIR / "var"))).expanduser().resolve()
@@ -119,8 +117,6 @@ def _databases() -> dict[str, dict[str, Any]]:
                     "timeout": 20,
                     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
                 },
-                if os.environ.get("FAIRGROUND_TEST_DB_FILE")
-                else {},
             }
         }
     try:
@@ -202,9 +198,7 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = (
-    {"visibility_timeout": 6 * 3600} if REDIS_URL else {"polling_interval": 0.01}
-)
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600} if REDIS_URL else {"polling_interval": 0.01}
 CELERY_TASK_DEFAULT_QUEUE = "trace"
 CELERY_TASK_ROUTES = {
     "tracer.*": {"queue": "trace"},
@@ -212,8 +206,6 @@ CELERY_TASK_ROUTES = {
     "arena.*": {"queue": "rank"},
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BEAT_SCHEDULE = {
-    "requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": 60.0}
-}
+CELERY_BEAT_SCHEDULE = {"requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": 60.0}}
 
 LOGGING = logging_config(LOG_LEVEL)

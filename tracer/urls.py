@@ -1,0 +1,8 @@
+"""Pages."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern
+
+app_name = "tracer"
+urlpatterns: list[URLPattern] = []
