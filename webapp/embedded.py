@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 
 import structlog
+from celery.worker import state
 
 from webapp.celery import app
 from webapp.requeue import requeue_unfinished_jobs
@@ -38,12 +39,13 @@ class EmbeddedWorker:
         requeue_unfinished_jobs(older_than_s=0)
 
     def stop(self, timeout_s: float = 3.0) -> None:
-        """Ask the worker to end and wait at most `timeout_s` seconds for it."""
-        from celery.worker import state
+        """Ask the worker to end and wait at most `timeout_s` seconds for it.
 
-        state.should_stop = 0
+        Jobs still running are left as they are: their rows say so and the next start queues them again.
+        """
+        state.should_terminate = 0
         self._thread.join(timeout_s)
-        state.should_stop = None
+        state.should_terminate = None
 
     def _run(self) -> None:
         try:

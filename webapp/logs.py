@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
+from structlog.typing import Processor
 
-_SHARED = [
+_SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -41,6 +42,7 @@ def logging_config(level: str) -> dict[str, Any]:
             "django": {"level": level, "handlers": [], "propagate": True},
             "uvicorn.access": {"level": "WARNING"},
             "celery": {"level": "WARNING"},
+            "kombu.connection": {"level": "ERROR"},
             "numba": {"level": "WARNING"},
         },
     }

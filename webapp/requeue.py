@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 def requeue_unfinished_jobs(*, older_than_s: float) -> int:
     """Requeue (or fail, after too many starts) jobs without a heartbeat for `older_than_s` seconds."""
-    n_jobs = sum(import_string(path)(older_than_s=older_than_s) for path in REQUEUERS)
+    n_jobs = sum(int(import_string(path)(older_than_s=older_than_s)) for path in REQUEUERS)
     if n_jobs:
         log.info("requeued unfinished jobs", n_jobs=n_jobs)
     return n_jobs

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from django.urls import include, path, re_path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView, TemplateView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from webapp.problems import not_found
 
-api_v1 = [
+api_v1: list[URLPattern | URLResolver] = [
     path("", include("tracer.api_urls")),
     path("", include("webapp.playground.api_urls")),
     path("", include("webapp.transparency.api_urls")),
