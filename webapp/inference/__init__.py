@@ -1,0 +1,51 @@
+"""FlexOlmo inference with an expert mask a request. Plain Python: knows no web framework.
+
+Load a checkpoint folder, start an engine over it, submit requests:
+
+    checkpoint = load_checkpoint(path)
+    with InferenceEngine(checkpoint) as engine:
+        for event in engine.submit(GenerationRequest("Return", frozenset({"public"}))):
+            ...
+"""
+
+from __future__ import annotations
+
+from webapp.inference.card import CheckpointCard, ExpertCard, read_checkpoint_card
+from webapp.inference.checkpoint import LoadedCheckpoint, checkpoint_digest, load_checkpoint
+from webapp.inference.engine import InferenceEngine
+from webapp.inference.errors import (
+    CheckpointError,
+    ContextOverflowError,
+    EngineBusyError,
+    EngineClosedError,
+    InferenceError,
+    RequestError,
+    UnknownExpertError,
+)
+from webapp.inference.layout import MemoryEstimate
+from webapp.inference.reduce import reduce_checkpoint
+from webapp.inference.requests import FinishEvent, FinishReason, GenerationHandle, GenerationRequest, TokenEvent
+
+__all__ = [
+    "CheckpointCard",
+    "CheckpointError",
+    "ContextOverflowError",
+    "EngineBusyError",
+    "EngineClosedError",
+    "ExpertCard",
+    "FinishEvent",
+    "FinishReason",
+    "GenerationHandle",
+    "GenerationRequest",
+    "InferenceEngine",
+    "InferenceError",
+    "LoadedCheckpoint",
+    "MemoryEstimate",
+    "RequestError",
+    "TokenEvent",
+    "UnknownExpertError",
+    "checkpoint_digest",
+    "load_checkpoint",
+    "read_checkpoint_card",
+    "reduce_checkpoint",
+]

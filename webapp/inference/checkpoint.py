@@ -1,0 +1,264 @@
+"""Loading a FlexOlmo checkpoint from safetensors, whole or with some experts only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers.models.flex_olmo.modeling_flex_olmo import FlexOlmoRotaryEmbedding
+
+from webapp.inference import layout
+from webapp.inference.card import EXPERTS_FILE, CheckpointCard, read_checkpoint_card, read_json
+from webapp.inference.decoder import Decoder, DecoderShape, DecoderWeights, LayerWeights
+from webapp.inference.errors import CheckpointError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MAX_FLOAT32_PARAMETERS_ON_CPU = 500_000_000
+
+
+@dataclass
+class LoadedCheckpoint:
+    """A checkpoint in memory. `expert_slugs` names the resident experts in router order."""
+
+    path: Path
+    digest: str
+    card: CheckpointCard
+    expert_slugs: tuple[str, ...]
+    tokenizer: Tokenizer
+    context_length: int
+    n_parameters: int
+    eos_token_ids: frozenset[int]
+    memory: layout.MemoryEstimate
+    config: Any
+    decoder: Decoder
+
+    def mask_for(self, experts: Sequence[str] | frozenset[str]) -> tuple[bool, ...]:
+        """The mask over resident experts with exactly `experts` on."""
+        return tuple(slug in experts for slug in self.expert_slugs)
+
+
+def checkpoint_digest(path: Path) -> str:
+    """SHA-256 over names and contents of all files that decide what the model says."""
+    names = ["config.json", "generation_config.json", "tokenizer.json", EXPERTS_FILE]
+    files = [path / name for name in names if (path / name).is_file()] + layout.weight_files(path)
+    total = hashlib.sha256()
+    for file in sorted(files):
+        with file.open("rb") as stream:
+            total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def load_checkpoint(
+    path: Path,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    resident_experts: Sequence[str] | None = None,
+) -> LoadedCheckpoint:
+    """Read a checkpoint folder; with `resident_experts`, only these experts' weights.
+
+    dtype "auto" is float32 on the CPU (bfloat16 above 500 million parameters) and
+    bfloat16 on CUDA. Raises CheckpointError, with the file and the reason, before any
+    weight is read when files, tensors or memory are missing.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise CheckpointError(path, "is not a folder; give the folder that holds config.json")
+    config = layout.read_config(path)
+    card = read_checkpoint_card(path)
+    indices = _resident_indices(path, card, resident_experts)
+    stored = layout.stored_tensors(path)
+    layout.check_tensors(path, config, stored)
+    tokenizer = _read_tokenizer(path, config)
+    target = torch.device(_pick_device(device))
+    memory = layout.estimate_memory(config, len(indices), 1)
+    torch_dtype = _pick_dtype(dtype, target, memory.weight_bytes)
+    n_parameters = memory.weight_bytes
+    memory = layout.estimate_memory(config, len(indices), torch_dtype.itemsize)
+    _check_memory(path, memory, target)
+    digest = checkpoint_digest(path)
+    with ExitStack() as stack:
+        source = _Source(stack, stored, torch_dtype, target)
+        try:
+            weights = _read_weights(config, source, indices, is_fused=layout.is_fused(stored))
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(path, f"the weights cannot be read ({error})") from error
+    return LoadedCheckpoint(
+        path=path,
+        digest=digest,
+        card=card,
+        expert_slugs=tuple(card.slugs[index] for index in indices),
+        tokenizer=tokenizer,
+        context_length=config.max_position_embeddings,
+        n_parameters=n_parameters,
+        eos_token_ids=_eos_token_ids(path, config),
+        memory=memory,
+        config=config,
+        decoder=Decoder(_decoder_shape(config, len(indices)), weights),
+    )
+
+
+class _Source:
+    """Tensors by name, each read straight from its file to the device."""
+
+    def __init__(
+        self, stack: ExitStack, stored: dict[str, layout.StoredTensor], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._stored = stored
+        self._dtype, self._device = dtype, device
+        files = {tensor.file for tensor in stored.values()}
+        self._open = {file: stack.enter_context(safe_open(file, "pt")) for file in files}
+
+    def read(self, name: str) -> Tensor:
+        return self._cast(self._open[self._stored[name].file].get_tensor(name))
+
+    def read_part(self, name: str, index: int) -> Tensor:
+        """One expert's part of a fused tensor, without reading the others."""
+        return self._cast(self._open[self._stored[name].file].get_slice(name)[index : index + 1][0])
+
+    def read_optional(self, name: str) -> Tensor | None:
+        return self.read(name) if name in self._stored else None
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        # A copy, so that no weight stays mapped to a file that may be replaced.
+        return torch.empty(tensor.shape, dtype=self._dtype, device=self._device).copy_(tensor)
+
+
+def _read_weights(config: Any, source: _Source, experts: Sequence[int], *, is_fused: bool) -> DecoderWeights:
+    embedding = source.read("model.embed_tokens.weight")
+    norm = source.read("model.norm.weight")
+    layers = [_read_layer(source, layer, experts, is_fused=is_fused) for layer in range(config.num_hidden_layers)]
+    head = embedding if config.tie_word_embeddings else source.read("lm_head.weight")
+    rotary = FlexOlmoRotaryEmbedding(config)
+    positions = torch.arange(config.max_position_embeddings)[None]
+    cos, sin = rotary(torch.zeros(1), positions)
+    return DecoderWeights(embedding, norm, head, layers, cos[0].to(head.device), sin[0].to(head.device))
+
+
+def _read_layer(source: _Source, layer: int, experts: Sequence[int], *, is_fused: bool) -> LayerWeights:
+    root = f"model.layers.{layer}."
+    attention = f"{root}self_attn."
+    biases = [source.read_optional(f"{attention}{letter}_proj.bias") for letter in "qkv"]
+    present = [bias for bias in biases if bias is not None]
+    gate_up, down = [], []
+    for expert in experts:
+        name = f"{root}mlp.experts."
+        if is_fused:
+            gate_up.append(source.read_part(f"{name}gate_up_proj", expert))
+            down.append(source.read_part(f"{name}down_proj", expert))
+        else:
+            halves = [source.read(f"{name}{expert}.{part}_proj.weight") for part in ("gate", "up")]
+            gate_up.append(torch.cat(halves))
+            down.append(source.read(f"{name}{expert}.down_proj.weight"))
+    return LayerWeights(
+        qkv=torch.cat([source.read(f"{attention}{letter}_proj.weight") for letter in "qkv"]),
+        qkv_bias=torch.cat(present) if present else None,
+        out=source.read(f"{attention}o_proj.weight"),
+        out_bias=source.read_optional(f"{attention}o_proj.bias"),
+        q_norm=source.read(f"{attention}q_norm.weight"),
+        k_norm=source.read(f"{attention}k_norm.weight"),
+        attention_norm=source.read(f"{root}post_attention_layernorm.weight"),
+        feed_forward_norm=source.read(f"{root}post_feedforward_layernorm.weight"),
+        router=source.read(f"{root}mlp.gate.weight")[list(experts)].contiguous(),
+        gate_up=gate_up,
+        down=down,
+    )
+
+
+def _decoder_shape(config: Any, n_experts: int) -> DecoderShape:
+    return DecoderShape(
+        n_layers=config.num_hidden_layers,
+        n_heads=config.num_attention_heads,
+        n_kv_heads=config.num_key_value_heads,
+        head_size=config.hidden_size // config.num_attention_heads,
+        hidden_size=config.hidden_size,
+        inner_size=config.intermediate_size,
+        vocab_size=config.vocab_size,
+        n_experts=n_experts,
+        top_k=min(config.num_experts_per_tok, n_experts),
+        norm_top_k=config.norm_topk_prob,
+        epsilon=config.rms_norm_eps,
+    )
+
+
+def _resident_indices(path: Path, card: CheckpointCard, resident: Sequence[str] | None) -> list[int]:
+    if resident is None:
+        return list(range(len(card.experts)))
+    unknown = sorted(set(resident) - set(card.slugs))
+    if unknown or not resident:
+        asked = f"has no expert {unknown[0]!r}" if unknown else "would be loaded without any expert"
+        raise CheckpointError(path / EXPERTS_FILE, f"{asked}; it has {', '.join(card.slugs)}")
+    return [index for index, slug in enumerate(card.slugs) if slug in resident]
+
+
+def _read_tokenizer(path: Path, config: Any) -> Tokenizer:
+    file = path / "tokenizer.json"
+    if not file.is_file():
+        raise CheckpointError(file, "is missing; copy the tokenizer.json that the model was trained with")
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises plain Exception
+        raise CheckpointError(file, f"is not a tokenizer ({error})") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise CheckpointError(
+            file,
+            f"has {tokenizer.get_vocab_size()} tokens, but the model only {config.vocab_size}; it is another model's",
+        )
+    return tokenizer
+
+
+def _eos_token_ids(path: Path, config: Any) -> frozenset[int]:
+    """Tokens that end an answer, from generation_config.json and config.json."""
+    found = config.eos_token_id
+    if (path / "generation_config.json").is_file():
+        found = read_json(path / "generation_config.json").get("eos_token_id", found)
+    ids = found if isinstance(found, list) else [found]
+    return frozenset(token for token in ids if isinstance(token, int) and 0 <= token < config.vocab_size)
+
+
+def _pick_device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def _pick_dtype(dtype: str, device: torch.device, n_parameters: int) -> torch.dtype:
+    if dtype in _DTYPES:
+        return _DTYPES[dtype]
+    if dtype != "auto":
+        raise ValueError(f"dtype {dtype!r} is unknown; choose auto, {', '.join(_DTYPES)}")
+    is_small = device.type == "cpu" and n_parameters <= _MAX_FLOAT32_PARAMETERS_ON_CPU
+    return torch.float32 if is_small else torch.bfloat16
+
+
+def _check_memory(path: Path, memory: layout.MemoryEstimate, device: torch.device) -> None:
+    free = _free_bytes(device)
+    if free is not None and memory.weight_bytes > free:
+        raise CheckpointError(
+            path,
+            f"needs {memory}; {free / 1e9:.2f} GB are free on {device.type}; "
+            "load fewer experts, a smaller dtype or use a larger machine",
+        )
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None

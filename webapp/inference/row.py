@@ -1,0 +1,80 @@
+"""One request in flight: what it has generated so far and when it ends."""
+
+from __future__ import annotations
+
+import time
+
+from webapp.inference.checkpoint import LoadedCheckpoint
+from webapp.inference.detokenizer import Detokenizer
+from webapp.inference.requests import FinishEvent, FinishReason, GenerationHandle, TokenEvent
+from webapp.inference.sampling import Sampler
+
+
+class Row:
+    """State of one answer. `n_cached` counts the positions that the cache holds."""
+
+    def __init__(self, handle: GenerationHandle, checkpoint: LoadedCheckpoint) -> None:
+        request = handle.request
+        self.handle = handle
+        self.mask = checkpoint.mask_for(request.experts)
+        self.sampler = Sampler(request.temperature, request.top_p, request.seed)
+        self.n_cached = 0
+        self.n_total = len(handle.prompt_ids) + request.max_tokens
+        self.token_ids: list[int] = []
+        self._enabled = [(i, slug) for i, slug in enumerate(checkpoint.expert_slugs) if self.mask[i]]
+        self._eos_token_ids = checkpoint.eos_token_ids
+        self._detokenizer = Detokenizer(checkpoint.tokenizer, request.stop)
+        self._share_sums = dict.fromkeys((slug for _, slug in self._enabled), 0.0)
+        self._started_at: float | None = None
+        self._first_token_at: float | None = None
+
+    def start(self) -> None:
+        self._started_at = time.monotonic()
+
+    def outside_reason(self) -> FinishReason | None:
+        """Why the request must end although no token asked for it."""
+        if self.handle.is_cancelled:
+            return FinishReason.CANCELLED
+        return FinishReason.TIME if self._is_out_of_time() else None
+
+    def _is_out_of_time(self) -> bool:
+        return self._started_at is not None and time.monotonic() - self._started_at > self.handle.request.max_seconds
+
+    def accept(self, token_id: int, shares: list[float]) -> FinishReason | None:
+        """Hand out one token with its routing shares; the reason if it is the last."""
+        if self._first_token_at is None:
+            self._first_token_at = time.monotonic()
+        self.token_ids.append(token_id)
+        routing = {slug: shares[i] for i, slug in self._enabled}
+        for slug, share in routing.items():
+            self._share_sums[slug] += share
+        is_eos = token_id in self._eos_token_ids
+        text = "" if is_eos else self._detokenizer.push(token_id)
+        reason: FinishReason | None = None
+        if is_eos or self._detokenizer.is_stopped:
+            reason = FinishReason.STOP
+        elif len(self.token_ids) >= self.handle.request.max_tokens:
+            reason = FinishReason.LENGTH
+        elif self._is_out_of_time():
+            reason = FinishReason.TIME
+        if reason is not None:
+            text += self._detokenizer.finish()
+        self.handle.put(TokenEvent(len(self.token_ids) - 1, token_id, text, routing))
+        return reason
+
+    def end(self, reason: FinishReason, error: str = "") -> None:
+        """Hand out the last event."""
+        n_tokens = len(self.token_ids)
+        means = {slug: total / n_tokens for slug, total in self._share_sums.items()} if n_tokens else {}
+        event = FinishEvent(reason, self._detokenizer.text, tuple(self.token_ids), means, self._timings(), error)
+        self.handle.put(event)
+
+    def _timings(self) -> dict[str, float]:
+        """Milliseconds since submission, and the wait before admission."""
+        submitted = self.handle.submitted_at
+        timings = {"total": (time.monotonic() - submitted) * 1000}
+        if self._started_at is not None:
+            timings["queued"] = (self._started_at - submitted) * 1000
+        if self._first_token_at is not None:
+            timings["first_token"] = (self._first_token_at - submitted) * 1000
+        return timings
