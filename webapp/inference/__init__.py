@@ -23,6 +23,8 @@ from webapp.inference.errors import (
     UnknownExpertError,
 )
 from webapp.inference.layout import MemoryEstimate
+from webapp.inference.masked import MaskedFlexOlmoForCausalLM, RoutingRecord
+from webapp.inference.optout import OptOutProof, token_logits, verify_optout
 from webapp.inference.reduce import reduce_checkpoint
 from webapp.inference.requests import FinishEvent, FinishReason, GenerationHandle, GenerationRequest, TokenEvent
 
@@ -40,12 +42,17 @@ __all__ = [
     "InferenceEngine",
     "InferenceError",
     "LoadedCheckpoint",
+    "MaskedFlexOlmoForCausalLM",
     "MemoryEstimate",
+    "OptOutProof",
     "RequestError",
+    "RoutingRecord",
     "TokenEvent",
     "UnknownExpertError",
     "checkpoint_digest",
     "load_checkpoint",
     "read_checkpoint_card",
     "reduce_checkpoint",
+    "token_logits",
+    "verify_optout",
 ]

@@ -185,11 +185,12 @@ class Decoder:
     def _attend(self, x: Tensor, w: LayerWeights, keys: Tensor, values: Tensor, step: _Step) -> Tensor:
         s = self.shape
         q_size, kv_size = s.n_heads * s.head_size, s.n_kv_heads * s.head_size
-        q, k, v = F.linear(x, w.qkv, w.qkv_bias).split([q_size, kv_size, kv_size], -1)
+        qkv = F.linear(x, w.qkv, w.qkv_bias)
+        q, k, v = qkv[:, :q_size], qkv[:, q_size : q_size + kv_size], qkv[:, q_size + kv_size :]
         rows, tokens = step.n_rows, step.n_tokens
         q = self._norm(q, w.q_norm).view(rows, tokens, s.n_heads, s.head_size).transpose(1, 2)
         k = self._norm(k, w.k_norm).view(rows, tokens, s.n_kv_heads, s.head_size).transpose(1, 2)
-        v = v.view(rows, tokens, s.n_kv_heads, s.head_size).transpose(1, 2)
+        v = v.reshape(rows, tokens, s.n_kv_heads, s.head_size).transpose(1, 2)
         q, k = _rotate(q, step), _rotate(k, step)
         span = slice(step.first_row, step.first_row + rows)
         key_rows, value_rows = keys[span], values[span]

@@ -50,6 +50,8 @@ def reduce_checkpoint(src: Path, out: Path, experts: Sequence[str]) -> None:
         body = read_json(src / "config.json")
         body["num_experts"] = len(kept)
         body["num_experts_per_tok"] = min(config.num_experts_per_tok, len(kept))
+        if config.pad_token_id is not None and config.pad_token_id >= config.vocab_size:
+            body["pad_token_id"] = None  # transformers' default; it refuses to build a smaller vocabulary with it
         save_file(_kept_tensors(src, kept), part / "model.safetensors", metadata={"format": "pt"})
         (part / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
         slugs = [card.slugs[index] for index in kept]

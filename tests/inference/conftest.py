@@ -1,0 +1,39 @@
+"""Tiny checkpoints, made once a session, and engines over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers.utils import logging as transformers_logging
+
+from tests.inference.tiny import make_checkpoint
+from webapp.inference import InferenceEngine, LoadedCheckpoint, load_checkpoint
+
+transformers_logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+@pytest.fixture
+def checkpoint(checkpoint_path: Path) -> LoadedCheckpoint:
+    return load_checkpoint(checkpoint_path)
+
+
+@pytest.fixture
+def engine(checkpoint: LoadedCheckpoint) -> Iterator[InferenceEngine]:
+    with InferenceEngine(checkpoint, max_rows=4, max_queued=16) as running:
+        yield running
