@@ -4,7 +4,7 @@
 
 transformers runs each request on a checkpoint from which the disabled experts were
 physically removed, in its fastest mode for decoding on this machine (grouped_mm); both
-sides run in float32 with the same number of threads, greedily, in the same process.
+sides run in float32 with the same number of threads, greedily, in one process.
 Without a folder, a random model of 12 million parameters is made. Prints tokens/s,
 ratios, the cost of a mask, the time to the first token, and how many tokens agree.
 """

@@ -120,9 +120,14 @@ class _Source:
     def read(self, name: str) -> Tensor:
         return self._cast(self._open[self._stored[name].file].get_tensor(name))
 
-    def read_part(self, name: str, index: int) -> Tensor:
-        """One expert's part of a fused tensor, without reading the others."""
-        return self._cast(self._open[self._stored[name].file].get_slice(name)[index : index + 1][0])
+    def read_matrix(self, *names: str) -> Tensor:
+        """Matrices stored (out, in), side by side as one of (in, out)."""
+        return torch.cat([self.read(name) for name in names]).t().contiguous()
+
+    def read_matrix_part(self, name: str, index: int) -> Tensor:
+        """One expert's matrix of a fused tensor, without reading the others."""
+        part = self._open[self._stored[name].file].get_slice(name)[index : index + 1][0]
+        return self._cast(part).t().contiguous()
 
     def read_optional(self, name: str) -> Tensor | None:
         return self.read(name) if name in self._stored else None
@@ -136,7 +141,7 @@ def _read_weights(config: Any, source: _Source, experts: Sequence[int], *, is_fu
     embedding = source.read("model.embed_tokens.weight")
     norm = source.read("model.norm.weight")
     layers = [_read_layer(source, layer, experts, is_fused=is_fused) for layer in range(config.num_hidden_layers)]
-    head = embedding if config.tie_word_embeddings else source.read("lm_head.weight")
+    head = embedding.t() if config.tie_word_embeddings else source.read_matrix("lm_head.weight")
     rotary = FlexOlmoRotaryEmbedding(config)
     positions = torch.arange(config.max_position_embeddings)[None]
     cos, sin = rotary(torch.zeros(1), positions)
@@ -152,22 +157,21 @@ def _read_layer(source: _Source, layer: int, experts: Sequence[int], *, is_fused
     for expert in experts:
         name = f"{root}mlp.experts."
         if is_fused:
-            gate_up.append(source.read_part(f"{name}gate_up_proj", expert))
-            down.append(source.read_part(f"{name}down_proj", expert))
+            gate_up.append(source.read_matrix_part(f"{name}gate_up_proj", expert))
+            down.append(source.read_matrix_part(f"{name}down_proj", expert))
         else:
-            halves = [source.read(f"{name}{expert}.{part}_proj.weight") for part in ("gate", "up")]
-            gate_up.append(torch.cat(halves))
-            down.append(source.read(f"{name}{expert}.down_proj.weight"))
+            gate_up.append(source.read_matrix(*(f"{name}{expert}.{part}_proj.weight" for part in ("gate", "up"))))
+            down.append(source.read_matrix(f"{name}{expert}.down_proj.weight"))
     return LayerWeights(
-        qkv=torch.cat([source.read(f"{attention}{letter}_proj.weight") for letter in "qkv"]),
+        qkv=source.read_matrix(*(f"{attention}{letter}_proj.weight" for letter in "qkv")),
         qkv_bias=torch.cat(present) if present else None,
-        out=source.read(f"{attention}o_proj.weight"),
+        out=source.read_matrix(f"{attention}o_proj.weight"),
         out_bias=source.read_optional(f"{attention}o_proj.bias"),
         q_norm=source.read(f"{attention}q_norm.weight"),
         k_norm=source.read(f"{attention}k_norm.weight"),
         attention_norm=source.read(f"{root}post_attention_layernorm.weight"),
         feed_forward_norm=source.read(f"{root}post_feedforward_layernorm.weight"),
-        router=source.read(f"{root}mlp.gate.weight")[list(experts)].contiguous(),
+        router=source.read(f"{root}mlp.gate.weight")[list(experts)].t().contiguous(),
         gate_up=gate_up,
         down=down,
     )

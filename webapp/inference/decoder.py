@@ -38,28 +38,32 @@ class DecoderShape:
 
 @dataclass
 class LayerWeights:
-    """One block; `gate_up` and `down` hold one tensor an expert."""
+    """One block; `gate_up` and `down` hold one tensor an expert.
 
-    qkv: Tensor  # (heads + 2 kv_heads) * head, hidden
+    Matrices are stored (in, out), contiguous: measured on CPUs, products of few rows
+    are 1.5 to 2 times faster than with transformers' (out, in).
+    """
+
+    qkv: Tensor  # hidden, (heads + 2 kv_heads) * head
     qkv_bias: Tensor | None
-    out: Tensor  # hidden, heads * head
+    out: Tensor  # heads * head, hidden
     out_bias: Tensor | None
     q_norm: Tensor
     k_norm: Tensor
     attention_norm: Tensor
     feed_forward_norm: Tensor
-    router: Tensor  # experts, hidden
-    gate_up: list[Tensor]  # each 2 * inner, hidden
-    down: list[Tensor]  # each hidden, inner
+    router: Tensor  # hidden, experts
+    gate_up: list[Tensor]  # each hidden, 2 * inner
+    down: list[Tensor]  # each inner, hidden
 
 
 @dataclass
 class DecoderWeights:
     """All weights, and the rotary tables for the whole context in float32."""
 
-    embedding: Tensor
+    embedding: Tensor  # vocabulary, hidden
     norm: Tensor
-    head: Tensor
+    head: Tensor  # hidden, vocabulary
     layers: list[LayerWeights]
     cos: Tensor  # context, head
     sin: Tensor
@@ -152,7 +156,7 @@ class Decoder:
         assert routing is not None
         if not all_positions and step.n_tokens > 1:
             hidden, routing = hidden[-1:], routing[-1:]
-        logits = F.linear(self._norm(hidden, self.weights.norm), self.weights.head)
+        logits = self._norm(hidden, self.weights.norm) @ self.weights.head
         return logits.float(), routing
 
     def _plan_step(self, ids: Tensor, starts: Sequence[int], first_row: int) -> _Step:
@@ -185,7 +189,7 @@ class Decoder:
     def _attend(self, x: Tensor, w: LayerWeights, keys: Tensor, values: Tensor, step: _Step) -> Tensor:
         s = self.shape
         q_size, kv_size = s.n_heads * s.head_size, s.n_kv_heads * s.head_size
-        qkv = F.linear(x, w.qkv, w.qkv_bias)
+        qkv = _project(x, w.qkv, w.qkv_bias)
         q, k, v = qkv[:, :q_size], qkv[:, q_size : q_size + kv_size], qkv[:, q_size + kv_size :]
         rows, tokens = step.n_rows, step.n_tokens
         q = self._norm(q, w.q_norm).view(rows, tokens, s.n_heads, s.head_size).transpose(1, 2)
@@ -210,11 +214,11 @@ class Decoder:
             is_causal=step.is_causal,
             enable_gqa=s.n_kv_heads != s.n_heads,
         )
-        return F.linear(mixed.transpose(1, 2).reshape(rows * tokens, q_size), w.out, w.out_bias)
+        return _project(mixed.transpose(1, 2).reshape(rows * tokens, q_size), w.out, w.out_bias)
 
     def _route(self, x: Tensor, w: LayerWeights, blocked: Tensor | None) -> Tensor:
         """Routing weights (n, experts) in float32: softmax over enabled experts, then top-k."""
-        logits = F.linear(x, w.router).float()
+        logits = (x @ w.router).float()
         if blocked is not None:
             logits = logits.masked_fill(blocked, float("-inf"))
         shares = logits.softmax(-1)
@@ -238,13 +242,17 @@ class Decoder:
                 continue
             chosen = x if rows is None else x.index_select(0, rows)
             self.expert_computations[expert] += chosen.shape[0]
-            gate, up = F.linear(chosen, w.gate_up[expert]).chunk(2, -1)
-            part = F.linear(F.silu(gate) * up, w.down[expert])
+            gate, up = (chosen @ w.gate_up[expert]).chunk(2, -1)
+            part = (F.silu(gate) * up) @ w.down[expert]
             if rows is None:
                 mixed.addcmul_(part, scales[:, expert : expert + 1])
             else:
                 mixed.index_add_(0, rows, part * scales[:, expert].index_select(0, rows)[:, None])
         return mixed, shares
+
+
+def _project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x @ weight if bias is None else torch.addmm(bias, x, weight)
 
 
 def _rotate(x: Tensor, step: _Step) -> Tensor:
