@@ -225,3 +225,9 @@ def test_reduced_checkpoint_is_smaller_and_never_overwrites(folder: Path) -> Non
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
     with pytest.raises(CheckpointError, match="exists already"):
         reduce_checkpoint(folder, out, ["web"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_missing_device_is_refused(checkpoint_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no CUDA device"):
+        load_checkpoint(checkpoint_path, device="cuda")

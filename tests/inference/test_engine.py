@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,15 +101,47 @@ def test_end_of_text_token_stops_silently(tmp_path: Path, checkpoint: LoadedChec
     assert finish.token_ids == ids[: ids.index(ids[5]) + 1]
 
 
-def test_cancel_ends_running_and_waiting_requests(engine: InferenceEngine) -> None:
-    handles = [engine.submit(sampled(seed, max_tokens=200)) for seed in range(8)]
-    next(iter(handles[0]))
-    for handle in handles[:4] + handles[6:]:
+@pytest.fixture
+def steps(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Lets the engine take one forward pass for each `release`."""
+    permits = threading.Semaphore(0)
+    forward = checkpoint.decoder.forward
+
+    def wait_and_forward(*args: Any, **kwargs: Any) -> Any:
+        permits.acquire()
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoint.decoder, "forward", wait_and_forward)
+    return permits
+
+
+def test_cancel_ends_a_running_request_within_one_step(
+    checkpoint: LoadedCheckpoint, steps: threading.Semaphore
+) -> None:
+    with InferenceEngine(checkpoint) as engine:
+        handle = engine.submit(sampled(0, max_tokens=200))
+        steps.release(3)
+        events = iter(handle)
+        assert [next(events).index for _ in range(3)] == [0, 1, 2]
         handle.cancel()
-    finishes = [handle.result() for handle in handles]
-    assert [finish.reason for finish in finishes] == ["cancelled"] * 4 + ["length"] * 2 + ["cancelled"] * 2
-    assert len(finishes[0].token_ids) < 200
-    assert finishes[4].token_ids == engine.submit(sampled(4, max_tokens=200)).result().token_ids
+        steps.release(1000)
+        finish = handle.result()
+    assert finish.reason == "cancelled"
+    assert 3 <= len(finish.token_ids) <= 4
+
+
+def test_cancel_ends_waiting_requests_and_leaves_others_alone(
+    checkpoint: LoadedCheckpoint, steps: threading.Semaphore
+) -> None:
+    with InferenceEngine(checkpoint, max_rows=2) as engine:
+        handles = [engine.submit(sampled(seed, max_tokens=30)) for seed in range(6)]
+        for index in (1, 3, 5):
+            handles[index].cancel()
+        steps.release(10_000)
+        finishes = [handle.result() for handle in handles]
+        alone = engine.submit(sampled(4, max_tokens=30)).result()
+    assert [finish.reason for finish in finishes] == ["length", "cancelled"] * 3
+    assert finishes[4].token_ids == alone.token_ids
 
 
 def test_time_cap_ends_the_answer(engine: InferenceEngine) -> None:

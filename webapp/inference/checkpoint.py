@@ -78,7 +78,7 @@ def load_checkpoint(
     stored = layout.stored_tensors(path)
     layout.check_tensors(path, config, stored)
     tokenizer = _read_tokenizer(path, config)
-    target = torch.device(_pick_device(device))
+    target = _pick_device(path, device)
     memory = layout.estimate_memory(config, len(indices), 1)
     torch_dtype = _pick_dtype(dtype, target, memory.weight_bytes)
     n_parameters = memory.weight_bytes
@@ -230,10 +230,12 @@ def _eos_token_ids(path: Path, config: Any) -> frozenset[int]:
     return frozenset(token for token in ids if isinstance(token, int) and 0 <= token < config.vocab_size)
 
 
-def _pick_device(device: str) -> str:
+def _pick_device(path: Path, device: str) -> torch.device:
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise CheckpointError(path, f"cannot be loaded on {device}: there is no CUDA device here; use cpu or auto")
+    return torch.device(device)
 
 
 def _pick_dtype(dtype: str, device: torch.device, n_parameters: int) -> torch.dtype:
