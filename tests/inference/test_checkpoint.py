@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import FlexOlmoConfig, FlexOlmoForCausalLM
 
 from tests.inference.tiny import EXPERTS, make_checkpoint, make_tokenizer
 from webapp.inference import (
@@ -20,6 +24,7 @@ from webapp.inference import (
     reduce_checkpoint,
     token_logits,
 )
+from webapp.inference.config import CheckpointConfig, ModelConfig
 
 
 @pytest.fixture
@@ -90,6 +95,10 @@ def test_experts_file_that_is_not_utf8_is_refused(folder: Path) -> None:
         ({"num_hidden_layers": "two"}, "num_hidden_layers is 'two'"),
         ({"num_key_value_heads": 3}, "multiple of num_key_value_heads"),
         ({"hidden_act": "gelu"}, "gelu"),
+        ({"rms_norm_eps": "small"}, "rms_norm_eps is 'small'; it must be a number"),
+        ({"norm_topk_prob": 1}, "must be true or false"),
+        ({"rope_parameters": [1]}, "rope_parameters must be an object"),
+        ({"rope_parameters": {"rope_theta": "x"}}, "rope_theta is 'x'"),
         ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "dynamic"),
         ({"num_hidden_layers": 3}, r"layers.2.* tensors are missing"),
         ({"num_hidden_layers": 1}, r"layers.1.* not part of this configuration"),
@@ -165,15 +174,44 @@ def test_sharded_and_fused_weights_load_alike(folder: Path) -> None:
         load_checkpoint(folder)
 
 
-def test_biases_tied_head_and_scaled_positions_load(tmp_path: Path) -> None:
-    from transformers import FlexOlmoForCausalLM
+ROPES: list[dict[str, object]] = [
+    {"rope_type": "default", "rope_theta": 1e4},
+    {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0},
+    {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64},
+]
 
-    rope = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+
+@pytest.mark.parametrize("rope", ROPES, ids=lambda rope: str(rope["rope_type"]))
+def test_biases_tied_head_and_scaled_positions_load(tmp_path: Path, rope: dict[str, object]) -> None:
     path = make_checkpoint(tmp_path / "c", attention_bias=True, tie_word_embeddings=True, rope_parameters=rope)
-    ids = list(range(1, 40))
+    ids = list(range(1, 120))
     with torch.inference_mode():
         expected = FlexOlmoForCausalLM.from_pretrained(path).eval()(input_ids=torch.tensor([ids])).logits[0]
     assert (token_logits(load_checkpoint(path), ids, frozenset(EXPERTS)) - expected).abs().max() <= 1e-4
+
+
+def test_older_key_of_the_rotary_base_is_read(folder: Path) -> None:
+    expected = token_logits(load_checkpoint(folder), range(1, 30), frozenset(EXPERTS))
+    edit_config(folder, rope_parameters=None, rope_theta=500_000.0)
+    assert torch.equal(token_logits(load_checkpoint(folder), range(1, 30), frozenset(EXPERTS)), expected)
+    edit_config(folder, rope_theta=100.0)
+    assert not torch.equal(token_logits(load_checkpoint(folder), range(1, 30), frozenset(EXPERTS)), expected)
+
+
+def test_defaults_are_those_of_transformers() -> None:
+    theirs, ours = FlexOlmoConfig(), ModelConfig()
+    for field in dataclasses.fields(ModelConfig):
+        if field.name != "num_key_value_heads":
+            assert getattr(ours, field.name) == getattr(theirs, field.name)
+    config = CheckpointConfig(ours, {})
+    assert ours.n_kv_heads == theirs.num_key_value_heads
+    assert config.rope["rope_theta"] == theirs.rope_parameters["rope_theta"]
+    assert (config.pad_token_id, config.eos_token_id) == (theirs.pad_token_id, theirs.eos_token_id)
+
+
+def test_answering_does_not_import_transformers() -> None:
+    code = "import sys, webapp.inference; sys.exit('transformers' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_digest_changes_with_weights_and_names_not_with_the_readme(folder: Path) -> None:

@@ -269,3 +269,13 @@ def test_small_cache_budget_makes_requests_wait_not_fail(checkpoint: LoadedCheck
         assert {handle.result().reason for handle in handles} == {"length"}
         with pytest.raises(ContextOverflowError, match="cache"):
             InferenceEngine(checkpoint, max_cache_bytes=1).submit(sampled(0))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_answers_in_half_precision(checkpoint_path: Path, dtype: str) -> None:
+    with InferenceEngine(load_checkpoint(checkpoint_path, dtype=dtype)) as engine:
+        handles = [engine.submit(sampled(seed, prompt=TEXT[:300], max_tokens=12)) for seed in range(3)]
+        for handle in handles:
+            finish = handle.result()
+            assert len(finish.token_ids) == 12
+            assert sum(finish.routing_shares.values()) == pytest.approx(1, abs=1e-3)

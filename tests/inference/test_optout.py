@@ -14,14 +14,13 @@ from webapp.inference import (
     GenerationRequest,
     InferenceEngine,
     LoadedCheckpoint,
-    MaskedFlexOlmoForCausalLM,
-    RoutingRecord,
     UnknownExpertError,
     load_checkpoint,
     reduce_checkpoint,
     token_logits,
     verify_optout,
 )
+from webapp.inference.masked import MaskedFlexOlmoForCausalLM, RoutingRecord
 
 SUBSETS = [subset for size in range(1, 5) for subset in combinations(EXPERTS, size)]
 PROMPTS = ("Return a new array", "Raises", "naïve 日本語 path", TEXT[:160])

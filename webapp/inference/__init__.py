@@ -6,6 +6,9 @@ Load a checkpoint folder, start an engine over it, submit requests:
     with InferenceEngine(checkpoint) as engine:
         for event in engine.submit(GenerationRequest("Return", frozenset({"public"}))):
             ...
+
+`webapp.inference.masked` holds the same as a transformers model; it is not imported
+here, because transformers takes seconds to import.
 """
 
 from __future__ import annotations
@@ -23,7 +26,6 @@ from webapp.inference.errors import (
     UnknownExpertError,
 )
 from webapp.inference.layout import MemoryEstimate
-from webapp.inference.masked import MaskedFlexOlmoForCausalLM, RoutingRecord
 from webapp.inference.optout import OptOutProof, token_logits, verify_optout
 from webapp.inference.reduce import reduce_checkpoint
 from webapp.inference.requests import FinishEvent, FinishReason, GenerationHandle, GenerationRequest, TokenEvent
@@ -42,11 +44,9 @@ __all__ = [
     "InferenceEngine",
     "InferenceError",
     "LoadedCheckpoint",
-    "MaskedFlexOlmoForCausalLM",
     "MemoryEstimate",
     "OptOutProof",
     "RequestError",
-    "RoutingRecord",
     "TokenEvent",
     "UnknownExpertError",
     "checkpoint_digest",

@@ -73,9 +73,11 @@ def read_checkpoint_card(path: Path) -> CheckpointCard:
     nothing is promised about opt-out.
     """
     n_experts = read_json(path / "config.json").get("num_experts", 7)
+    if type(n_experts) is not int or n_experts < 1:
+        raise CheckpointError(path / "config.json", f"num_experts is {n_experts!r}; it must be a whole number above 0")
     file = path / EXPERTS_FILE
     if not file.exists():
-        slugs = ["public", *(f"expert-{index}" for index in range(1, int(n_experts)))]
+        slugs = ["public", *(f"expert-{index}" for index in range(1, n_experts))]
         return CheckpointCard(tuple(ExpertCard(slug, slug, "unknown") for slug in slugs))
     body = read_json(file)
     entries = body.get("experts")

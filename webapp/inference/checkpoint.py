@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers.models.flex_olmo.modeling_flex_olmo import FlexOlmoRotaryEmbedding
 
 from webapp.inference import layout
 from webapp.inference.card import EXPERTS_FILE, CheckpointCard, read_checkpoint_card, read_json
+from webapp.inference.config import CheckpointConfig, ModelConfig, read_config, rotary_tables
 from webapp.inference.decoder import Decoder, DecoderShape, DecoderWeights, LayerWeights
 from webapp.inference.errors import CheckpointError
 
@@ -37,7 +36,7 @@ class LoadedCheckpoint:
     n_parameters: int
     eos_token_ids: frozenset[int]
     memory: layout.MemoryEstimate
-    config: Any
+    config: CheckpointConfig
     decoder: Decoder
 
     def mask_for(self, experts: Sequence[str] | frozenset[str]) -> tuple[bool, ...]:
@@ -72,17 +71,17 @@ def load_checkpoint(
     path = Path(path)
     if not path.is_dir():
         raise CheckpointError(path, "is not a folder; give the folder that holds config.json")
-    config = layout.read_config(path)
+    config = read_config(path)
     card = read_checkpoint_card(path)
     indices = _resident_indices(path, card, resident_experts)
     stored = layout.stored_tensors(path)
-    layout.check_tensors(path, config, stored)
-    tokenizer = _read_tokenizer(path, config)
+    layout.check_tensors(path, config.model, stored)
+    tokenizer = _read_tokenizer(path, config.model)
     target = _pick_device(path, device)
-    memory = layout.estimate_memory(config, len(indices), 1)
+    memory = layout.estimate_memory(config.model, len(indices), 1)
     torch_dtype = _pick_dtype(dtype, target, memory.weight_bytes)
     n_parameters = memory.weight_bytes
-    memory = layout.estimate_memory(config, len(indices), torch_dtype.itemsize)
+    memory = layout.estimate_memory(config.model, len(indices), torch_dtype.itemsize)
     _check_memory(path, memory, target)
     digest = checkpoint_digest(path)
     with ExitStack() as stack:
@@ -97,12 +96,12 @@ def load_checkpoint(
         card=card,
         expert_slugs=tuple(card.slugs[index] for index in indices),
         tokenizer=tokenizer,
-        context_length=config.max_position_embeddings,
+        context_length=config.model.max_position_embeddings,
         n_parameters=n_parameters,
         eos_token_ids=_eos_token_ids(path, config),
         memory=memory,
         config=config,
-        decoder=Decoder(_decoder_shape(config, len(indices)), weights),
+        decoder=Decoder(_decoder_shape(config.model, len(indices)), weights),
     )
 
 
@@ -137,15 +136,15 @@ class _Source:
         return torch.empty(tensor.shape, dtype=self._dtype, device=self._device).copy_(tensor)
 
 
-def _read_weights(config: Any, source: _Source, experts: Sequence[int], *, is_fused: bool) -> DecoderWeights:
+def _read_weights(
+    config: CheckpointConfig, source: _Source, experts: Sequence[int], *, is_fused: bool
+) -> DecoderWeights:
     embedding = source.read("model.embed_tokens.weight")
     norm = source.read("model.norm.weight")
-    layers = [_read_layer(source, layer, experts, is_fused=is_fused) for layer in range(config.num_hidden_layers)]
-    head = embedding.t() if config.tie_word_embeddings else source.read_matrix("lm_head.weight")
-    rotary = FlexOlmoRotaryEmbedding(config)
-    positions = torch.arange(config.max_position_embeddings)[None]
-    cos, sin = rotary(torch.zeros(1), positions)
-    return DecoderWeights(embedding, norm, head, layers, cos[0].to(head.device), sin[0].to(head.device))
+    layers = [_read_layer(source, layer, experts, is_fused=is_fused) for layer in range(config.model.num_hidden_layers)]
+    head = embedding.t() if config.model.tie_word_embeddings else source.read_matrix("lm_head.weight")
+    cos, sin = rotary_tables(config)
+    return DecoderWeights(embedding, norm, head, layers, cos.to(head.device), sin.to(head.device))
 
 
 def _read_layer(source: _Source, layer: int, experts: Sequence[int], *, is_fused: bool) -> LayerWeights:
@@ -177,12 +176,12 @@ def _read_layer(source: _Source, layer: int, experts: Sequence[int], *, is_fused
     )
 
 
-def _decoder_shape(config: Any, n_experts: int) -> DecoderShape:
+def _decoder_shape(config: ModelConfig, n_experts: int) -> DecoderShape:
     return DecoderShape(
         n_layers=config.num_hidden_layers,
         n_heads=config.num_attention_heads,
-        n_kv_heads=config.num_key_value_heads,
-        head_size=config.hidden_size // config.num_attention_heads,
+        n_kv_heads=config.n_kv_heads,
+        head_size=config.head_size,
         hidden_size=config.hidden_size,
         inner_size=config.intermediate_size,
         vocab_size=config.vocab_size,
@@ -203,7 +202,7 @@ def _resident_indices(path: Path, card: CheckpointCard, resident: Sequence[str] 
     return [index for index, slug in enumerate(card.slugs) if slug in resident]
 
 
-def _read_tokenizer(path: Path, config: Any) -> Tokenizer:
+def _read_tokenizer(path: Path, config: ModelConfig) -> Tokenizer:
     file = path / "tokenizer.json"
     if not file.is_file():
         raise CheckpointError(file, "is missing; copy the tokenizer.json that the model was trained with")
@@ -221,13 +220,13 @@ def _read_tokenizer(path: Path, config: Any) -> Tokenizer:
     return tokenizer
 
 
-def _eos_token_ids(path: Path, config: Any) -> frozenset[int]:
+def _eos_token_ids(path: Path, config: CheckpointConfig) -> frozenset[int]:
     """Tokens that end an answer, from generation_config.json and config.json."""
     found = config.eos_token_id
     if (path / "generation_config.json").is_file():
         found = read_json(path / "generation_config.json").get("eos_token_id", found)
     ids = found if isinstance(found, list) else [found]
-    return frozenset(token for token in ids if isinstance(token, int) and 0 <= token < config.vocab_size)
+    return frozenset(token for token in ids if isinstance(token, int) and 0 <= token < config.model.vocab_size)
 
 
 def _pick_device(path: Path, device: str) -> torch.device:

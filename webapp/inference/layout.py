@@ -9,26 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from transformers import FlexOlmoConfig
 
 from webapp.inference.card import read_json
+from webapp.inference.config import ModelConfig
 from webapp.inference.errors import CheckpointError
 
 _INDEX_FILE = "model.safetensors.index.json"
-_ROPE_TYPES = ("default", "linear", "llama3", "yarn")
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "max_position_embeddings",
-    "num_experts",
-    "num_experts_per_tok",
-)
 
 
 @dataclass(frozen=True)
@@ -59,41 +47,6 @@ class MemoryEstimate:
             f"{self.n_experts} × {self.expert_bytes / gb:.2f} GB experts), "
             f"{self.cache_bytes_per_token / 1e6:.3f} MB of key-value cache a token"
         )
-
-
-def read_config(path: Path) -> Any:
-    """The folder's FlexOlmoConfig, checked; CheckpointError otherwise."""
-    file = path / "config.json"
-    body = read_json(file)
-    kind = body.get("model_type")
-    if kind != "flex_olmo":
-        raise CheckpointError(file, f"model_type is {kind!r}; expert switching needs 'flex_olmo'")
-    for name in _SIZES:
-        value = body.get(name, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CheckpointError(file, f"{name} is {value!r}; it must be a whole number of at least 1")
-    try:
-        config = FlexOlmoConfig.from_dict(body)
-    except Exception as error:
-        raise CheckpointError(file, f"is not a FlexOlmo configuration ({error})") from error
-    _check_config(file, config)
-    return config
-
-
-def _check_config(file: Path, config: Any) -> None:
-    if config.num_experts_per_tok > config.num_experts:
-        raise CheckpointError(
-            file, f"num_experts_per_tok is {config.num_experts_per_tok}, but there are {config.num_experts} experts"
-        )
-    if config.hidden_size % config.num_attention_heads or (config.hidden_size // config.num_attention_heads) % 2:
-        raise CheckpointError(file, "hidden_size must be an even multiple of num_attention_heads")
-    if config.num_attention_heads % config.num_key_value_heads:
-        raise CheckpointError(file, "num_attention_heads must be a multiple of num_key_value_heads")
-    rope_type = config.rope_parameters.get("rope_type", "default")
-    if rope_type not in _ROPE_TYPES:
-        raise CheckpointError(file, f"rope_type {rope_type!r} is not supported; known: {', '.join(_ROPE_TYPES)}")
-    if config.hidden_act != "silu":
-        raise CheckpointError(file, f"hidden_act {config.hidden_act!r} is not supported; FlexOlmo uses 'silu'")
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -132,11 +85,11 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
     return found
 
 
-def shared_shapes(config: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
+def shared_shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Name and shape of every tensor that is not an expert's, router rows included."""
     hidden = config.hidden_size
-    head = hidden // config.num_attention_heads
-    wide = {"q": config.num_attention_heads * head, "k": config.num_key_value_heads * head}
+    head = config.head_size
+    wide = {"q": config.num_attention_heads * head, "k": config.n_kv_heads * head}
     wide["v"] = wide["k"]
     yield "model.embed_tokens.weight", (config.vocab_size, hidden)
     yield "model.norm.weight", (hidden,)
@@ -158,7 +111,9 @@ def shared_shapes(config: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield f"{root}mlp.gate.weight", (config.num_experts, hidden)
 
 
-def expert_shapes(config: Any, experts: Sequence[int], *, is_fused: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+def expert_shapes(
+    config: ModelConfig, experts: Sequence[int], *, is_fused: bool
+) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Name and shape of the experts' tensors, one key an expert or fused."""
     hidden, inner = config.hidden_size, config.intermediate_size
     for layer in range(config.num_hidden_layers):
@@ -178,7 +133,7 @@ def is_fused(stored: dict[str, StoredTensor]) -> bool:
     return "model.layers.0.mlp.experts.gate_up_proj" in stored
 
 
-def check_tensors(path: Path, config: Any, stored: dict[str, StoredTensor]) -> None:
+def check_tensors(path: Path, config: ModelConfig, stored: dict[str, StoredTensor]) -> None:
     """CheckpointError unless exactly the tensors of `config` are stored."""
     expected = dict(shared_shapes(config))
     expected.update(expert_shapes(config, range(config.num_experts), is_fused=is_fused(stored)))
@@ -201,7 +156,7 @@ def _some(names: list[str]) -> str:
     return f"{names[0]}{more}"
 
 
-def estimate_memory(config: Any, n_resident: int, bytes_per_value: int) -> MemoryEstimate:
+def estimate_memory(config: ModelConfig, n_resident: int, bytes_per_value: int) -> MemoryEstimate:
     """Bytes needed for `n_resident` experts of `config` in a dtype of that width."""
     shared = 0
     for _, shape in shared_shapes(config):
@@ -210,7 +165,6 @@ def estimate_memory(config: Any, n_resident: int, bytes_per_value: int) -> Memor
             size *= side
         shared += size
     expert = 3 * config.num_hidden_layers * config.hidden_size * config.intermediate_size
-    head = config.hidden_size // config.num_attention_heads
-    cache = 2 * config.num_hidden_layers * config.num_key_value_heads * head
+    cache = 2 * config.num_hidden_layers * config.n_kv_heads * config.head_size
     width = bytes_per_value
     return MemoryEstimate(shared * width, expert * width, n_resident, cache * width)

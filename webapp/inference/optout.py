@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import FlexOlmoForCausalLM
 
 from webapp.inference.checkpoint import LoadedCheckpoint, load_checkpoint
 from webapp.inference.decoder import MaskPlan
@@ -59,6 +58,8 @@ def token_logits(checkpoint: LoadedCheckpoint, token_ids: Sequence[int], experts
 
 def verify_optout(path: Path, experts: Sequence[str], texts: Sequence[str], *, dtype: str = "float32") -> OptOutProof:
     """Compare masking with removal on `texts` (cut to the context), `experts` staying on."""
+    from transformers import FlexOlmoForCausalLM  # takes seconds; nothing else here needs it
+
     checkpoint = load_checkpoint(path, dtype=dtype, device="cpu")
     kept = frozenset(experts)
     largest = worst = 0.0

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from webapp.inference import layout
 from webapp.inference.card import EXPERTS_FILE, read_checkpoint_card, read_json
+from webapp.inference.config import read_config
 from webapp.inference.errors import CheckpointError
 
 _EXPERT_KEY = re.compile(r"(.*\.mlp\.experts\.)(\d+)(\..*)")
@@ -33,7 +34,7 @@ def reduce_checkpoint(src: Path, out: Path, experts: Sequence[str]) -> None:
     Raises CheckpointError when `src` is broken, `out` exists, or an expert is unknown.
     """
     src, out = Path(src), Path(out)
-    config = layout.read_config(src)
+    config = read_config(src)
     card = read_checkpoint_card(src)
     unknown = sorted(set(experts) - set(card.slugs))
     if unknown or not experts:
@@ -41,7 +42,7 @@ def reduce_checkpoint(src: Path, out: Path, experts: Sequence[str]) -> None:
         raise CheckpointError(src / EXPERTS_FILE, f"{what}; choose from {', '.join(card.slugs)}")
     if out.exists():
         raise CheckpointError(out, "exists already; choose a new folder")
-    layout.check_tensors(src, config, layout.stored_tensors(src))
+    layout.check_tensors(src, config.model, layout.stored_tensors(src))
     kept = [index for index, slug in enumerate(card.slugs) if slug in experts]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
@@ -49,8 +50,8 @@ def reduce_checkpoint(src: Path, out: Path, experts: Sequence[str]) -> None:
         part.mkdir()
         body = read_json(src / "config.json")
         body["num_experts"] = len(kept)
-        body["num_experts_per_tok"] = min(config.num_experts_per_tok, len(kept))
-        if config.pad_token_id is not None and config.pad_token_id >= config.vocab_size:
+        body["num_experts_per_tok"] = min(config.model.num_experts_per_tok, len(kept))
+        if isinstance(config.pad_token_id, int) and config.pad_token_id >= config.model.vocab_size:
             body["pad_token_id"] = None  # transformers' default; it refuses to build a smaller vocabulary with it
         save_file(_kept_tensors(src, kept), part / "model.safetensors", metadata={"format": "pt"})
         (part / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
