@@ -52,4 +52,5 @@ fix: $(STAMP) ## Format and mend what can be mended by machine
 
 bench: $(STAMP) ## Print the figures that the README claims
 	$(BIN)/python -m benchmarks.trace
+	$(BIN)/python -m benchmarks.generate
 	$(BIN)/python -m benchmarks.first_token
