@@ -1,0 +1,48 @@
+"""Tracing without a web site: corpora to indexes, texts to spans and documents.
+
+Knows nothing of Django, Celery or HTTP; may be used from a notebook.
+"""
+
+from tracer.engine.build import BuildProgress, build_index
+from tracer.engine.corpus_files import CorpusDocument, read_corpus_file
+from tracer.engine.errors import (
+    CorpusFileError,
+    EngineError,
+    IndexFileError,
+    ParameterError,
+    TraceCancelledError,
+)
+from tracer.engine.layout import Manifest
+from tracer.engine.parameters import Boundaries, RankBy, TraceParameters
+from tracer.engine.pipeline import Disclosure, SearchableCorpus, trace_text
+from tracer.engine.reader import IndexReader, StoredDocument, Verification, validate_index
+from tracer.engine.relevance import Relevance
+from tracer.engine.results import FoundDocument, Match, Span, TraceResult
+
+__all__ = [
+    "Boundaries",
+    "BuildProgress",
+    "CorpusDocument",
+    "CorpusFileError",
+    "Disclosure",
+    "EngineError",
+    "FoundDocument",
+    "IndexFileError",
+    "IndexReader",
+    "Manifest",
+    "Match",
+    "ParameterError",
+    "RankBy",
+    "Relevance",
+    "SearchableCorpus",
+    "Span",
+    "StoredDocument",
+    "TraceCancelledError",
+    "TraceParameters",
+    "TraceResult",
+    "Verification",
+    "build_index",
+    "read_corpus_file",
+    "trace_text",
+    "validate_index",
+]

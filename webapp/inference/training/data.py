@@ -54,7 +54,7 @@ def is_held_out(text: str) -> bool:
 
 def tokenize_domain(domain: str, texts: list[str], tokenizer: Tokenizer) -> TokenStream:
     """Return a domain's token streams; raises `ValueError` when a part would be empty."""
-    end = tokenizer.token_to_id(END_OF_TEXT)
+    end = int(tokenizer.token_to_id(END_OF_TEXT) or 0)
     parts: dict[bool, list[int]] = {False: [], True: []}
     for text, encoding in zip(texts, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True):
         parts[is_held_out(text)] += [end, *encoding.ids]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class DemoPlan:
     router_seconds: float = 50
     max_steps: int = 1_000_000
     seed: int = 20
-    shape: ModelShape = ModelShape()
+    shape: ModelShape = field(default_factory=ModelShape)
     rows: int = 8
 
     def budget(self, seconds: float, warmup_steps: int = 20) -> recipe.Budget:
@@ -98,8 +98,8 @@ in 25 is held out by a digest of its text. The tokenizer was trained on the publ
 
 ## Training
 
-FlexOlmo's recipe (Shi et al., arXiv 2507.07024), one uninterrupted run of `manage.py train_demo_model`: the dense public
-model ({plan.base_seconds:.0f} s), each owner's expert alone beside the frozen public one, with a quarter of public text
+FlexOlmo's recipe (Shi et al., arXiv 2507.07024), one uninterrupted run of `manage.py train_demo_model`: the dense
+public model ({plan.base_seconds:.0f} s), each owner's expert alone beside the frozen public one, with a quarter of public text
 ({plan.expert_seconds:.0f} s each), merging, router tuning on {PROXY_TOKENS:,} tokens of each domain
 ({plan.router_seconds:.0f} s). Seed {plan.seed}; {seconds:.0f} s in all on a processor. Budgets are in seconds, so a run
 on another machine gives another model of the same kind. Shared weights saw public text only: switching an expert off

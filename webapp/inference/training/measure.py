@@ -17,7 +17,7 @@ def held_out_loss(model: TrainingModel, tokens: Tensor, *, length: int = 256, ma
         n_rows, length = 1, len(tokens) - 1
     starts = range(0, n_rows * length, length)
     rows = torch.stack([tokens[start : start + length + 1] for start in starts])
-    total = sum(next_token_loss(model, part).item() * len(part) for part in rows.split(16))
+    total = sum(next_token_loss(model, part).item() * len(part) for part in torch.split(rows, 16))
     return total / n_rows
 
 

@@ -121,7 +121,8 @@ class Block(nn.Module):
         if self.shares is not None:
             self.shares.append(weights.detach().reshape(-1, weights.shape[-1]).mean(0))
         enabled = [e for e in range(len(self.experts)) if self.mask is None or bool(self.mask[e])]
-        return torch.stack([weights[..., e : e + 1] * self.experts[e](x) for e in enabled]).sum(0)
+        mixed: Tensor = torch.stack([weights[..., e : e + 1] * self.experts[e](x) for e in enabled]).sum(0)
+        return mixed
 
 
 class TrainingModel(nn.Module):

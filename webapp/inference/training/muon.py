@@ -28,7 +28,7 @@ class Float32Muon(torch.optim.Optimizer):
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
@@ -48,7 +48,8 @@ class Float32Muon(torch.optim.Optimizer):
         state = self.state[parameter]
         buffer: Tensor = state.setdefault("momentum", torch.zeros_like(parameter))
         buffer.lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(buffer, momentum)
+        ahead: Tensor = parameter.grad.lerp(buffer, momentum)
+        return ahead
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
