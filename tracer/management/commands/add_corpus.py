@@ -1,0 +1,32 @@
+"""`manage.py add_corpus`: register a file of documents as a corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from tracer import services
+from tracer.models import DisclosureChoice
+from webapp.commands import FairgroundCommand
+
+
+class Command(FairgroundCommand):
+    """Check every line, copy the file, print the corpus's slug."""
+
+    help = "Register a corpus from JSON lines (.jsonl, .gz, .zst)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("slug")
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--owner", required=True)
+        parser.add_argument("--licence", required=True)
+        parser.add_argument("--title", required=True)
+        parser.add_argument("--disclosure", choices=DisclosureChoice.values, default="full")
+        parser.add_argument("--provenance", default="")
+
+    def run(self, **options: Any) -> None:
+        names = ("slug", "file", "owner", "licence", "title", "disclosure", "provenance")
+        corpus = services.add_corpus(**{name: options[name] for name in names})
+        self.stdout.write(f"{corpus.slug}: {corpus.n_documents} documents")

@@ -1,0 +1,111 @@
+"""Corpora, their indexes, traces and takedowns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+from webapp.identifiers import uuid7
+from webapp.jobs import Job, JobQuerySet
+
+
+class DisclosureChoice(models.TextChoices):
+    """How much of a corpus people may see."""
+
+    FULL = "full", "documents can be read"
+    SNIPPET = "snippet", "matches with a little context"
+    COUNTS = "counts", "owner, licence and counts only"
+
+
+class Corpus(models.Model):
+    """A named set of documents with owner, licence, provenance and disclosure."""
+
+    slug = models.SlugField(max_length=60, unique=True)
+    title = models.CharField(max_length=200)
+    owner = models.CharField(max_length=200)
+    licence = models.CharField(max_length=200)
+    disclosure = models.CharField(max_length=10, choices=DisclosureChoice.choices, default=DisclosureChoice.FULL)
+    provenance = models.TextField(blank=True, default="")
+    file = models.CharField(max_length=500, help_text="Corpus file, relative to the data folder.")
+    n_documents = models.PositiveBigIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["slug"]
+        verbose_name_plural = "corpora"
+
+    def __str__(self) -> str:
+        return self.slug
+
+    def get_absolute_url(self) -> str:
+        """Return the address of the corpus's page."""
+        return reverse("tracer:corpus-detail", args=[self.slug])
+
+
+class Index(models.Model):
+    """One immutable build over a corpus. `path` is relative to the data folder unless absolute."""
+
+    corpus = models.ForeignKey(Corpus, on_delete=models.PROTECT, related_name="indexes")
+    path = models.CharField(max_length=500)
+    digest = models.CharField(max_length=64, unique=True)
+    tokenizer_digest = models.CharField(max_length=64)
+    n_tokens = models.PositiveBigIntegerField()
+    n_documents = models.PositiveBigIntegerField()
+    n_shards = models.PositiveIntegerField()
+    is_enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["corpus", "created_at"]
+        verbose_name_plural = "indexes"
+
+    def __str__(self) -> str:
+        return f"{self.corpus.slug}@{self.digest[:12]}"
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the index's files."""
+        return Path(settings.DATA_DIR) / self.path
+
+
+class Trace(Job):
+    """One text × a set of indexes × one parameter set; immutable once done."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    text = models.TextField()
+    prompt = models.TextField(blank=True, default="")
+    corpora = models.JSONField(help_text="Slugs of the corpora to search, in order.")
+    parameters = models.JSONField()
+    result = models.JSONField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager[Trace]] = JobQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    def get_absolute_url(self) -> str:
+        """Return the permalink of the trace."""
+        return reverse("tracer:trace-detail", args=[self.id])
+
+
+class Takedown(models.Model):
+    """A document hidden everywhere; the tombstone keeps the reason."""
+
+    corpus = models.ForeignKey(Corpus, on_delete=models.PROTECT, related_name="takedowns")
+    document_key = models.CharField(max_length=500)
+    reason = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["corpus", "document_key"], name="one_takedown_per_document")]
+
+    def __str__(self) -> str:
+        return f"{self.corpus.slug}/{self.document_key}"

@@ -1,0 +1,282 @@
+"""What changes corpora, indexes, traces and takedowns. Each service owns its transaction."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from tracer import registry
+from tracer.engine import (
+    CorpusDocument,
+    CorpusFileError,
+    EngineError,
+    IndexFileError,
+    ParameterError,
+    TraceParameters,
+    build_index,
+    read_corpus_file,
+    trace_text,
+    validate_index,
+)
+from tracer.engine.build import Progress
+from tracer.models import Corpus, DisclosureChoice, Index, Takedown, Trace
+from webapp.errors import BadInputError, ConflictError, NotFoundError
+from webapp.jobs import JobStatus
+from webapp.queueing import enqueue_on_commit
+from webapp.text import storable, storable_json
+
+log = structlog.get_logger(__name__)
+SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
+MAX_STARTS = 2
+
+
+def add_corpus(
+    *, slug: str, file: Path, owner: str, licence: str, title: str, disclosure: str = "full", provenance: str = ""
+) -> Corpus:
+    """Check every line of a corpus file, copy it into the data folder and register the corpus.
+
+    Raises `BadInputError` (with the line number of a broken line), `ConflictError` for a known slug.
+    """
+    if not SLUG.fullmatch(slug):
+        raise BadInputError(f"{slug!r} is no slug: use a–z, 0–9, - and _, at most 60.", field="slug")
+    if disclosure not in DisclosureChoice.values:
+        raise BadInputError(f"disclosure {disclosure!r}: use one of {', '.join(DisclosureChoice.values)}.")
+    for name, value in (("owner", owner), ("licence", licence), ("title", title)):
+        if not value.strip():
+            raise BadInputError(f"{name} is empty: say whose text it is and under which licence.", field=name)
+    if Corpus.objects.filter(slug=slug).exists():
+        raise ConflictError(f"There is a corpus {slug!r} already. Choose another slug.")
+    n_documents = _check_documents(file)
+    stored = Path("corpora") / f"{slug}{_suffix(file)}"
+    target = Path(settings.DATA_DIR) / stored
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{uuid.uuid4().hex}.partial")
+    try:
+        shutil.copyfile(file, partial)
+        partial.replace(target)
+        return Corpus.objects.create(
+            slug=slug,
+            title=title,
+            owner=owner,
+            licence=licence,
+            disclosure=disclosure,
+            provenance=provenance,
+            file=str(stored),
+            n_documents=n_documents,
+        )
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _suffix(file: Path) -> str:
+    return "".join(s for s in file.suffixes[-2:] if s in {".jsonl", ".json", ".gz", ".zst"})
+
+
+def _check_documents(file: Path) -> int:
+    """Return the number of documents; raise `BadInputError` at a broken or repeated one."""
+    keys: set[str] = set()
+    try:
+        for document in read_corpus_file(file):
+            if document.id in keys:
+                raise BadInputError(f"{file.name}: the id {document.id!r} stands twice. Ids must be unique.")
+            keys.add(document.id)
+    except CorpusFileError as error:
+        raise BadInputError(str(error)) from error
+    if not keys:
+        raise BadInputError(f"{file.name} has no document. Give at least one line.")
+    return len(keys)
+
+
+def build_corpus_index(
+    *, slug: str, tokenizer: Path | None, n_shards: int = 1, progress: Progress | None = None
+) -> Index:
+    """Build an index over a corpus and register it; an interrupted build leaves nothing."""
+    corpus = get_corpus(slug)
+    if tokenizer is not None and not tokenizer.is_file():
+        raise BadInputError(f"There is no tokenizer file {tokenizer}. Give a tokenizer.json.", field="tokenizer")
+    root = Path(settings.DATA_DIR) / "indexes" / slug
+    folder = root / f"new-{uuid.uuid4().hex}"
+    try:
+        manifest = build_index(_documents(corpus), folder, tokenizer, n_shards=n_shards, progress=progress)
+    except EngineError as error:
+        raise BadInputError(str(error)) from error
+    final = root / manifest.digest[:16]
+    if final.exists():
+        shutil.rmtree(folder)
+    else:
+        folder.rename(final)
+    return _register(corpus, final)
+
+
+def _documents(corpus: Corpus) -> Iterator[CorpusDocument]:
+    return read_corpus_file(Path(settings.DATA_DIR) / corpus.file)
+
+
+def register_index(*, slug: str, folder: Path) -> Index:
+    """Check an index that was built elsewhere, every digest and its order, and register it where it lies."""
+    corpus = get_corpus(slug)
+    try:
+        validate_index(folder)
+    except IndexFileError as error:
+        raise BadInputError(str(error)) from error
+    return _register(corpus, folder.resolve())
+
+
+def _register(corpus: Corpus, folder: Path) -> Index:
+    from tracer.engine import IndexReader
+
+    reader = IndexReader.open(folder)
+    data_dir = Path(settings.DATA_DIR)
+    path = folder.relative_to(data_dir) if folder.is_relative_to(data_dir) else folder
+    with transaction.atomic():
+        index, is_new = Index.objects.get_or_create(
+            digest=reader.digest,
+            defaults={
+                "corpus": corpus,
+                "path": str(path),
+                "tokenizer_digest": reader.manifest.tokenizer_digest,
+                "n_tokens": reader.n_tokens,
+                "n_documents": reader.n_documents,
+                "n_shards": reader.manifest.n_shards,
+            },
+        )
+        if not is_new and index.corpus_id != corpus.pk:
+            raise ConflictError(f"This very index belongs to corpus {index.corpus.slug!r} already.")
+        if not index.is_enabled:
+            index.is_enabled = True
+            index.save(update_fields=["is_enabled"])
+    return index
+
+
+def get_corpus(slug: str) -> Corpus:
+    """Return a corpus; raises `NotFoundError` that lists what there is."""
+    corpus = Corpus.objects.filter(slug=slug).first()
+    if corpus is None:
+        known = ", ".join(Corpus.objects.values_list("slug", flat=True)) or "none yet: see manage.py add_corpus"
+        raise NotFoundError(f"There is no corpus {slug!r}. Known: {known}.")
+    return corpus
+
+
+def request_trace(
+    *,
+    text: str,
+    prompt: str = "",
+    corpora: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Trace:
+    """Store a pending trace and queue it. Raises `BadInputError` naming the field."""
+    text, prompt = storable(text), storable(prompt)
+    limit = settings.MAX_TRACE_CHARACTERS
+    if not text.strip():
+        raise BadInputError("There is no text to trace. Give some.", field="text")
+    for name, value in (("text", text), ("prompt", prompt)):
+        if len(value) > limit:
+            raise BadInputError(f"{name} has {len(value)} characters; at most {limit} are traced at once.", field=name)
+    try:
+        checked = TraceParameters.from_mapping(parameters or {})
+    except ParameterError as error:
+        raise BadInputError(str(error), field=f"parameters.{error.name}") from error
+    slugs = _traceable(corpora)
+    with transaction.atomic():
+        trace = Trace.objects.create(text=text, prompt=prompt, corpora=slugs, parameters=checked.to_dict())
+        from tracer import tasks
+
+        enqueue_on_commit(tasks.run_trace, trace.id)
+    return trace
+
+
+def _traceable(wanted: Sequence[str] | None) -> list[str]:
+    """Return the slugs to search: those wanted, or all that have an enabled index."""
+    ready = list(
+        Corpus.objects.filter(indexes__is_enabled=True).distinct().order_by("slug").values_list("slug", flat=True)
+    )
+    if wanted is None:
+        if not ready:
+            raise BadInputError("No corpus has an index yet. The operator builds one with manage.py build_index.")
+        return ready
+    if not wanted:
+        raise BadInputError("No corpus is chosen. Choose at least one.", field="corpora")
+    for slug in wanted:
+        if slug not in ready:
+            raise BadInputError(
+                f"There is no corpus {slug!r} with an index. Choose from {', '.join(ready)}.", field="corpora"
+            )
+    return list(dict.fromkeys(wanted))
+
+
+def run_trace(trace_id: uuid.UUID | str) -> None:
+    """Compute a trace and store its result; a finished one is left alone. Errors end it as failed."""
+    with transaction.atomic():
+        trace = Trace.objects.select_for_update().filter(pk=trace_id).first()
+        if trace is None or trace.is_finished:
+            return
+        if trace.n_starts >= MAX_STARTS:
+            _finish(trace, JobStatus.FAILED, f"The worker ended {trace.n_starts} times during this trace.")
+            return
+        trace.n_starts += 1
+        trace.status = JobStatus.RUNNING
+        trace.started_at = trace.heartbeat_at = timezone.now()
+        trace.save()
+    try:
+        corpora = Corpus.objects.filter(slug__in=trace.corpora).order_by("slug")
+        found = trace_text(
+            trace.text,
+            registry.searchable(list(corpora)),
+            prompt=trace.prompt,
+            parameters=TraceParameters.from_mapping(trace.parameters),
+        )
+    except EngineError as error:
+        log.warning("trace failed", trace=str(trace.id), error=str(error))
+        _finish(trace, JobStatus.FAILED, str(error))
+        return
+    except Exception:
+        log.exception("trace failed", trace=str(trace.id))
+        _finish(trace, JobStatus.FAILED, f"An unexpected error; the operator finds it in the log under {trace.id}.")
+        return
+    result = found.to_dict()
+    del result["text"]
+    trace.result = storable_json(result)
+    _finish(trace, JobStatus.DONE)
+
+
+def _finish(trace: Trace, status: JobStatus, error: str = "") -> None:
+    trace.status, trace.error, trace.finished_at = status, error, timezone.now()
+    trace.save()
+
+
+def requeue_unfinished(*, older_than_s: float) -> int:
+    """Queue traces without a sign of life again; those that ended their worker twice fail there."""
+    from tracer import tasks
+
+    stale = Trace.objects.get_queryset().stale(older_than_s=older_than_s)  # type: ignore[attr-defined]
+    identifiers = list(stale.values_list("id", flat=True))
+    Trace.objects.filter(id__in=identifiers).update(heartbeat_at=timezone.now())
+    for identifier in identifiers:
+        enqueue_on_commit(tasks.run_trace, identifier)
+    return len(identifiers)
+
+
+def take_down(*, corpus: str, document: str, reason: str) -> Takedown:
+    """Hide a document everywhere at once; raises `NotFoundError` for an unknown one."""
+    if not reason.strip():
+        raise BadInputError("Give the reason: it stands on the tombstone.", field="reason")
+    owner = get_corpus(corpus)
+    known = any(
+        document in registry.document_numbers(registry.open_index(i)) for i in owner.indexes.filter(is_enabled=True)
+    )
+    if not known:
+        raise NotFoundError(f"Corpus {corpus!r} has no document {document!r}.")
+    try:
+        with transaction.atomic():
+            return Takedown.objects.create(corpus=owner, document_key=document, reason=reason)
+    except IntegrityError:
+        raise ConflictError(f"{corpus}/{document} was taken down before.") from None

@@ -1,0 +1,23 @@
+"""Hands jobs to Celery after the transaction that wrote their row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+log = structlog.get_logger(__name__)
+
+
+def enqueue_on_commit(task: Any, job_id: object) -> None:
+    """Send the task once the row is visible. With the broker away the row waits for beat to requeue it."""
+
+    def send() -> None:
+        try:
+            task.apply_async((str(job_id),), retry=False)
+        except OperationalError as error:
+            log.warning("the broker is away; the job waits", task=task.name, job=str(job_id), error=str(error))
+
+    transaction.on_commit(send)
