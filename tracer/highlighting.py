@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 ORDER = {"low": 0, "medium": 1, "high": 2}
@@ -26,7 +27,7 @@ def segments(text: str, spans: Sequence[dict[str, Any]], selected: frozenset[int
         cuts |= {span["start"], span["end"]}
     places = sorted(cut for cut in cuts if 0 <= cut <= len(text))
     pieces = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         over = tuple(i for i, span in enumerate(spans) if span["start"] <= start and end <= span["end"])
         best = max((spans[i]["relevance"] for i in over), key=lambda level: ORDER[level], default="")
         pieces.append(Segment(text[start:end], over, best, bool(selected.intersection(over))))

@@ -83,7 +83,7 @@ class Trace(Job):
     parameters = models.JSONField()
     result = models.JSONField(null=True, blank=True)
 
-    objects: ClassVar[models.Manager[Trace]] = JobQuerySet.as_manager()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[Trace]] = JobQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]

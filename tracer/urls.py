@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
+
+from tracer import views
 
 app_name = "tracer"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("corpora/", views.corpus_list, name="corpus-list"),
+    path("corpora/<slug:slug>/", views.corpus_detail, name="corpus-detail"),
+    path("documents/<slug:corpus>/<path:key>/", views.document_detail, name="document-detail"),
+    path("traces/", views.trace_list, name="trace-list"),
+    path("traces/<uuid:trace_id>/", views.trace_detail, name="trace-detail"),
+]

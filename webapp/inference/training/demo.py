@@ -99,9 +99,8 @@ in 25 is held out by a digest of its text. The tokenizer was trained on the publ
 ## Training
 
 FlexOlmo's recipe (Shi et al., arXiv 2507.07024), one uninterrupted run of `manage.py train_demo_model`: the dense
-public model ({plan.base_seconds:.0f} s), each owner's expert alone beside the frozen public one, with a quarter of public
-text
-({plan.expert_seconds:.0f} s each), merging, router tuning on {PROXY_TOKENS:,} tokens of each domain
+public model ({plan.base_seconds:.0f} s), each owner's expert alone beside the frozen public one, with a quarter of
+public text ({plan.expert_seconds:.0f} s each), merging, router tuning on {PROXY_TOKENS:,} tokens of each domain
 ({plan.router_seconds:.0f} s). Seed {plan.seed}; {seconds:.0f} s in all on a processor. Budgets are in seconds, so a run
 on another machine gives another model of the same kind. Shared weights saw public text only: switching an expert off
 equals removing it. The router's rows were tuned on every domain's proxy text.

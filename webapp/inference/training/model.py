@@ -106,7 +106,8 @@ class Block(nn.Module):
         x = x + self.attention_norm(self.attention(x, cos, sin))
         if self.inputs is not None:
             self.inputs.append(x.detach().reshape(-1, x.shape[-1]).double().sum(0))
-        return x + self.feed_forward_norm(self._mix(x))
+        out: Tensor = x + self.feed_forward_norm(self._mix(x))
+        return out
 
     def _mix(self, x: Tensor) -> Tensor:
         if len(self.experts) == 1:

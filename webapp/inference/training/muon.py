@@ -61,4 +61,5 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     for _ in range(_N_ITERATIONS):
         gram = x @ x.transpose(-2, -1)
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.transpose(-2, -1) if transposed else x
+    result: Tensor = x.transpose(-2, -1) if transposed else x
+    return result

@@ -1,0 +1,223 @@
+"""REST resources of corpora, traces and documents."""
+
+from __future__ import annotations
+
+import csv
+import io
+import uuid
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tracer import services
+from tracer.models import Corpus, Index, Trace
+from tracer.presentation import present_trace, read_document
+from webapp.errors import BadInputError
+from webapp.idempotency import answer_once
+from webapp.jobs import JobStatus
+
+PROBLEM = OpenApiResponse(OpenApiTypes.OBJECT, description="problem+json: what happened and what to do")
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="A repetition with the same key gets the first answer."
+)
+
+
+class IndexSerializer(serializers.ModelSerializer[Index]):
+    """An index by its digest."""
+
+    class Meta:
+        model = Index
+        fields = ["digest", "tokenizer_digest", "n_tokens", "n_documents", "n_shards", "is_enabled", "created_at"]
+
+
+class CorpusSerializer(serializers.ModelSerializer[Corpus]):
+    """A corpus with its indexes."""
+
+    indexes = IndexSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Corpus
+        fields = [
+            "slug",
+            "title",
+            "owner",
+            "licence",
+            "disclosure",
+            "provenance",
+            "n_documents",
+            "created_at",
+            "indexes",
+        ]
+
+
+class TraceRequestSerializer(serializers.Serializer[Any]):
+    """What a client asks to trace."""
+
+    text = serializers.CharField(trim_whitespace=False, help_text="The answer to trace.")
+    prompt = serializers.CharField(
+        required=False, default="", allow_blank=True, trim_whitespace=False, help_text="Its question, for relevance."
+    )
+    corpora = serializers.ListField(
+        child=serializers.CharField(), required=False, allow_null=True, default=None, help_text="Slugs; default: all."
+    )
+    parameters = serializers.DictField(required=False, default=dict, help_text="See docs/api.md.")
+
+
+class TraceSerializer(serializers.Serializer[Any]):
+    """A trace; `spans`, `documents`, `coverage` and `timings_ms` are there once it is done."""
+
+    id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=JobStatus.choices)
+    error = serializers.CharField(allow_blank=True)
+    text = serializers.CharField()
+    prompt = serializers.CharField(allow_blank=True)
+    parameters = serializers.DictField()
+    corpora = serializers.ListField(child=serializers.DictField())
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    n_tokens = serializers.IntegerField(required=False)
+    coverage = serializers.FloatField(required=False)
+    coverage_by_corpus = serializers.DictField(required=False)
+    spans = serializers.ListField(child=serializers.DictField(), required=False)
+    documents = serializers.ListField(child=serializers.DictField(), required=False)
+    timings_ms = serializers.DictField(required=False)
+
+
+class DocumentSerializer(serializers.Serializer[Any]):
+    """A readable document."""
+
+    id = serializers.CharField()
+    corpus = serializers.CharField()
+    title = serializers.CharField(allow_blank=True)
+    owner = serializers.CharField()
+    licence = serializers.CharField()
+    url = serializers.CharField(allow_blank=True)
+    metadata = serializers.DictField()
+    text = serializers.CharField()
+
+
+class CorpusList(ListAPIView[Corpus]):
+    """All corpora with their indexes."""
+
+    queryset = Corpus.objects.prefetch_related("indexes")
+    serializer_class = CorpusSerializer
+
+
+class CorpusDetail(APIView):
+    """One corpus."""
+
+    @extend_schema(responses={200: CorpusSerializer, 404: PROBLEM})
+    def get(self, request: Request, slug: str) -> Response:
+        """Return a corpus with its indexes."""
+        return Response(CorpusSerializer(services.get_corpus(slug)).data)
+
+
+class TraceCreate(APIView):
+    """Ask for a trace."""
+
+    @extend_schema(
+        request=TraceRequestSerializer,
+        parameters=[IDEMPOTENCY_KEY],
+        responses={202: TraceSerializer, 400: PROBLEM, 409: PROBLEM},
+    )
+    def post(self, request: Request) -> Response:
+        """Queue a trace; the answer's Location is where it will be."""
+        asked = TraceRequestSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+
+        def create() -> Response:
+            trace = services.request_trace(**asked.validated_data)
+            location = reverse("api-trace-detail", args=[trace.id])
+            return Response(present_trace(trace), status=202, headers={"Location": location})
+
+        return answer_once(request, create)
+
+
+class TraceDetail(APIView):
+    """One trace."""
+
+    @extend_schema(responses={200: TraceSerializer, 304: OpenApiResponse(description="Not modified"), 404: PROBLEM})
+    def get(self, request: Request, trace_id: uuid.UUID) -> Response:
+        """Return a trace; poll until its status is done, failed or cancelled."""
+        trace = get_object_or_404(Trace, pk=trace_id)
+        return Response(present_trace(trace))
+
+
+class TraceExport(APIView):
+    """A finished trace as a file."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=["csv", "md"])],
+        responses={(200, "text/plain"): OpenApiTypes.STR, 400: PROBLEM, 404: PROBLEM},
+    )
+    def get(self, request: Request, trace_id: uuid.UUID, kind: str) -> HttpResponse:
+        """Return spans and documents as CSV, or quotations with owner and licence as Markdown."""
+        trace = get_object_or_404(Trace, pk=trace_id)
+        if trace.status != JobStatus.DONE:
+            raise BadInputError("The trace is not done. Export it when its status is done.")
+        shown = present_trace(trace)
+        body = _as_csv(shown) if kind == "csv" else _as_markdown(shown)
+        content_type = "text/csv" if kind == "csv" else "text/markdown"
+        response = HttpResponse(body, content_type=f"{content_type}; charset=utf-8")
+        response["Content-Disposition"] = f'attachment; filename="trace-{trace.id}.{kind}"'
+        return response
+
+
+def _rows(shown: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    documents = {document["id"]: document for document in shown["documents"]}
+    return [(span, match, documents[match["document"]]) for span in shown["spans"] for match in span["matches"]]
+
+
+def _as_csv(shown: dict[str, Any]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["start", "end", "text", "corpus", "count", "document", "title", "owner", "licence", "url"])
+    for span, match, document in _rows(shown):
+        count = span["counts"].get(match["corpus"], "")
+        row = [span["start"], span["end"], span["text"], match["corpus"], count, document["id"]]
+        writer.writerow(_without_formulas([*row, *(document[k] for k in ("title", "owner", "licence", "url"))]))
+    return out.getvalue()
+
+
+def _without_formulas(row: list[Any]) -> list[Any]:
+    """Keep spreadsheets from running a cell that begins like a formula."""
+    return [f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell for cell in row]
+
+
+def _as_markdown(shown: dict[str, Any]) -> str:
+    lines = [f"# Trace {shown['id']}", ""]
+    for span, match, document in _rows(shown):
+        quotation = " ".join(match["snippet"].split()).replace("<", "&lt;")
+        place = f"{document['title'] or document['id']} ({document['owner']}, {document['licence']})"
+        lines += [f"- {span['start']}–{span['end']}: {place}", f"  > {quotation}", ""]
+    return "\n".join(lines)
+
+
+class DocumentDetail(APIView):
+    """One document of an open corpus."""
+
+    @extend_schema(responses={200: DocumentSerializer, 404: PROBLEM, 410: PROBLEM, 503: PROBLEM})
+    def get(self, request: Request, corpus: str, key: str) -> Response:
+        """Return a document's text and provenance."""
+        found = read_document(corpus, key)
+        document = found.document
+        value = {
+            "id": f"{corpus}/{key}",
+            "corpus": corpus,
+            "title": document.title,
+            "owner": found.corpus.owner,
+            "licence": found.licence,
+            "url": document.url,
+            "metadata": document.metadata,
+            "text": document.text,
+        }
+        return Response(DocumentSerializer(value).data)

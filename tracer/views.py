@@ -1,0 +1,181 @@
+"""Pages of corpora, documents and traces."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from tracer import services
+from tracer.engine import Boundaries, RankBy
+from tracer.highlighting import segments
+from tracer.models import Corpus, Trace
+from tracer.presentation import GoneError, present_trace, read_document
+from webapp.errors import FairgroundError
+
+MAX_SHOWN_CHARACTERS = 200_000
+MAX_LISTED_DOCUMENTS = 50
+
+
+@require_GET
+def corpus_list(request: HttpRequest) -> HttpResponse:
+    """List the corpora."""
+    corpora = Corpus.objects.prefetch_related("indexes")
+    return render(request, "tracer/corpus_list.html", {"corpora": corpora})
+
+
+@require_GET
+def corpus_detail(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show a corpus: owner, licence, provenance, indexes."""
+    corpus = get_object_or_404(Corpus.objects.prefetch_related("indexes"), slug=slug)
+    return render(request, "tracer/corpus_detail.html", {"corpus": corpus, "n_removed": corpus.takedowns.count()})
+
+
+@require_GET
+def document_detail(request: HttpRequest, corpus: str, key: str) -> HttpResponse:
+    """Show a document; `?trace=` and `?span=` mark the match they name in its context."""
+    try:
+        found = read_document(corpus, key)
+    except FairgroundError as error:
+        gone = isinstance(error, GoneError)
+        return render(request, "tracer/document_closed.html", {"error": error, "gone": gone}, status=error.status)
+    marks = _marks(request, f"{corpus}/{key}", found.document.text)
+    text = found.document.text[:MAX_SHOWN_CHARACTERS]
+    context = {
+        "found": found,
+        "document": found.document,
+        "segments": segments(text, [m for m in marks if m["end"] <= len(text)]),
+        "n_marks": len(marks),
+        "is_cut": len(found.document.text) > len(text),
+        "trace_id": request.GET.get("trace", ""),
+    }
+    return render(request, "tracer/document_detail.html", context)
+
+
+def _marks(request: HttpRequest, document: str, text: str) -> list[dict[str, Any]]:
+    """Return where a trace's spans stand in a document: by their words, checked at each place found."""
+    try:
+        trace = Trace.objects.filter(pk=uuid.UUID(request.GET.get("trace", ""))).first()
+    except ValueError:
+        return []
+    if trace is None or trace.result is None:
+        return []
+    wanted = request.GET.get("span", "")
+    marks: list[dict[str, Any]] = []
+    for number, span in enumerate(trace.result["spans"]):
+        hits = any(match["document"] == document for match in span["matches"])
+        if hits and (not wanted or wanted == str(number)):
+            start = text.find(span["text"])
+            while start >= 0 and len(marks) < 100:
+                marks.append({"start": start, "end": start + len(span["text"]), "relevance": span["relevance"]})
+                start = text.find(span["text"], start + len(span["text"]))
+    return marks
+
+
+@require_http_methods(["GET", "POST"])
+def trace_list(request: HttpRequest) -> HttpResponse:
+    """Offer a form for pasted text; on POST queue its trace."""
+    error: FairgroundError | None = None
+    if request.method == "POST":
+        try:
+            return redirect(_request_from_form(request))
+        except FairgroundError as raised:
+            error = raised
+    context = {
+        "corpora": Corpus.objects.filter(indexes__is_enabled=True).distinct(),
+        "chosen": request.POST.getlist("corpora"),
+        "boundaries": [b for b in Boundaries],
+        "rankings": [r for r in RankBy],
+        "posted": request.POST,
+        "error": error,
+    }
+    return render(request, "tracer/trace_list.html", context, status=422 if error else 200)
+
+
+def _request_from_form(request: HttpRequest) -> Trace:
+    form = request.POST
+    parameters: dict[str, Any] = {}
+    for name in ("boundaries", "rank_by"):
+        if form.get(name):
+            parameters[name] = form[name]
+    for name in ("min_length_tokens", "max_frequency", "max_documents_per_span"):
+        if form.get(name):
+            parameters[name] = int(form[name]) if form[name].isdecimal() else form[name]
+    if form.get("all_spans"):
+        parameters["density"] = None
+    return services.request_trace(
+        text=form.get("text", "").replace("\r\n", "\n"),
+        prompt=form.get("prompt", "").replace("\r\n", "\n"),
+        corpora=form.getlist("corpora") or None,
+        parameters=parameters,
+    )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the query string picks out: one span, or one document."""
+
+    span: int | None
+    document: str
+
+    @classmethod
+    def of(cls, request: HttpRequest, n_spans: int) -> Selection:
+        """Read `?span=` and `?document=`; what does not exist selects nothing."""
+        raw = request.GET.get("span", "")
+        span = int(raw) if raw.isdecimal() and int(raw) < n_spans else None
+        return cls(span, request.GET.get("document", "") if span is None else "")
+
+
+@require_GET
+def trace_detail(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
+    """Show a trace: highlighted text, documents, table of spans; `?embed=1` for another page's panel."""
+    trace = get_object_or_404(Trace, pk=trace_id)
+    shown = present_trace(trace)
+    spans = shown.get("spans", [])
+    selection = Selection.of(request, len(spans))
+    context = {
+        "trace": trace,
+        "shown": shown,
+        "segments": segments(trace.text, spans, _selected_spans(spans, selection)),
+        "spans": spans,
+        "documents": _documents(shown, selection),
+        "n_hidden_documents": max(0, len(shown.get("documents", [])) - MAX_LISTED_DOCUMENTS),
+        "selection": selection,
+        "embed": "&embed=1" if request.GET.get("embed") else "",
+        "corpora": {c.slug: c for c in Corpus.objects.filter(slug__in=trace.corpora)},
+    }
+    template = "tracer/_trace.html" if request.GET.get("embed") and request.htmx else "tracer/trace_detail.html"  # type: ignore[attr-defined]
+    return render(request, template, context)
+
+
+def _selected_spans(spans: list[dict[str, Any]], selection: Selection) -> frozenset[int]:
+    if selection.span is not None:
+        return frozenset({selection.span})
+    hits = (
+        i for i, span in enumerate(spans) if any(match["document"] == selection.document for match in span["matches"])
+    )
+    return frozenset(hits) if selection.document else frozenset()
+
+
+def _documents(shown: dict[str, Any], selection: Selection) -> list[dict[str, Any]]:
+    """Return the documents to list, each with its matches; a selected span keeps only its own."""
+    by_id: dict[str, dict[str, Any]] = {d["id"]: {**d, "matches": []} for d in shown.get("documents", [])}
+    for number, span in enumerate(shown.get("spans", [])):
+        if selection.span is not None and number != selection.span:
+            continue
+        for match in span["matches"]:
+            pieces = _snippet(match)
+            by_id[match["document"]]["matches"].append({"span": number, "pieces": pieces})
+    listed = [d for d in by_id.values() if d["matches"] and (not selection.document or d["id"] == selection.document)]
+    for document in listed:
+        document["key"] = document["id"].split("/", 1)[1]
+    return listed[:MAX_LISTED_DOCUMENTS]
+
+
+def _snippet(match: dict[str, Any]) -> tuple[str, str, str]:
+    snippet, start, end = match["snippet"], match["snippet_start"], match["snippet_end"]
+    return snippet[:start], snippet[start:end], snippet[end:]
