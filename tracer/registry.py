@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from functools import lru_cache
 
-from tracer.engine import Disclosure, IndexFileError, IndexReader, SearchableCorpus
+from tracer.engine import Disclosure, IndexFileError, IndexReader, SearchableCorpus, trace_text
 from tracer.models import Corpus, Index, Takedown
 
 _readers: dict[str, IndexReader] = {}
@@ -50,3 +50,10 @@ def document_numbers(reader: IndexReader) -> dict[str, int]:
             number = reader.document_number(position, within)
             numbers[str(shard.facts(within).get("id", number))] = number
     return numbers
+
+
+def warm_up() -> None:
+    """Open all indexes and trace two words, which loads the compiled search."""
+    corpora = searchable(list(Corpus.objects.filter(indexes__is_enabled=True).distinct()))
+    if corpora:
+        trace_text("warm up", corpora)

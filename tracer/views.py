@@ -88,8 +88,8 @@ def trace_list(request: HttpRequest) -> HttpResponse:
     context = {
         "corpora": Corpus.objects.filter(indexes__is_enabled=True).distinct(),
         "chosen": request.POST.getlist("corpora"),
-        "boundaries": [b for b in Boundaries],
-        "rankings": [r for r in RankBy],
+        "boundaries": list(Boundaries),
+        "rankings": list(RankBy),
         "posted": request.POST,
         "error": error,
     }

@@ -10,12 +10,27 @@ import threading
 
 import structlog
 from celery.worker import state
+from django.db import connections
+from django.utils.module_loading import import_string
 
 from webapp.celery import app
 from webapp.requeue import requeue_unfinished_jobs
 
 log = structlog.get_logger(__name__)
 QUEUES = ("trace", "model", "rank")
+
+
+WARM_UPS = ("webapp.playground.engines.warm_up", "tracer.registry.warm_up")
+
+
+def _warm_up() -> None:
+    """Load models and indexes in the background; a failure shows again, with its reason, at first use."""
+    for path in WARM_UPS:
+        try:
+            import_string(path)()
+        except Exception:
+            log.warning("warm-up failed", what=path, exc_info=True)
+    connections.close_all()
 
 
 class EmbeddedWorker:
@@ -37,6 +52,7 @@ class EmbeddedWorker:
         """Start the worker and queue what an earlier process left unfinished."""
         self._thread.start()
         requeue_unfinished_jobs(older_than_s=0)
+        threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Ask the worker to end and wait at most `timeout_s` seconds for it.

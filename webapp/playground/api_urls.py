@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from webapp.playground import api
+from webapp.playground.streaming import generation_stream
+
+urlpatterns = [
+    path("experts/", api.ExpertList.as_view(), name="api-expert-list"),
+    path("checkpoints/", api.CheckpointList.as_view(), name="api-checkpoint-list"),
+    path("generations/", api.GenerationCreate.as_view(), name="api-generation-create"),
+    path("generations/<uuid:generation_id>/", api.GenerationDetail.as_view(), name="api-generation-detail"),
+    path("generations/<uuid:generation_id>/stream/", generation_stream, name="api-generation-stream"),
+    path("generations/<uuid:generation_id>/cancel/", api.GenerationCancel.as_view(), name="api-generation-cancel"),
+    path("generations/<uuid:generation_id>/trace/", api.GenerationTrace.as_view(), name="api-generation-trace"),
+]

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
+
+from webapp.playground import views
 
 app_name = "playground"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("playground/", views.home, name="home"),
+    path("playground/<uuid:generation_id>/", views.generation, name="generation"),
+    path("playground/<uuid:generation_id>/stop/", views.stop, name="stop"),
+    path("playground/<uuid:generation_id>/matches/", views.show_matches, name="show-matches"),
+]

@@ -1,0 +1,157 @@
+"""REST resources of generations, experts and checkpoints."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tracer.api import IDEMPOTENCY_KEY, PROBLEM, TraceSerializer
+from tracer.presentation import present_trace
+from webapp.idempotency import answer_once
+from webapp.playground import services
+from webapp.playground.models import Checkpoint, Expert, Generation
+
+
+class ExpertSerializer(serializers.ModelSerializer[Expert]):
+    """An expert with its owner, corpus and licence."""
+
+    checkpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    corpus = serializers.CharField(source="corpus_slug", read_only=True)
+
+    class Meta:
+        model = Expert
+        fields = ["checkpoint", "position", "slug", "title", "owner", "corpus", "licence"]
+
+
+class CheckpointSerializer(serializers.ModelSerializer[Checkpoint]):
+    """A checkpoint by its digest; `opt_out_exact`: switching an expert off equals never having had its data."""
+
+    class Meta:
+        model = Checkpoint
+        fields = ["slug", "digest", "context_length", "opt_out_exact", "created_at"]
+
+
+class GenerationRequestSerializer(serializers.Serializer[Any]):
+    """What a client asks to continue."""
+
+    prompt = serializers.CharField(trim_whitespace=False, allow_blank=True)
+    experts = serializers.ListField(
+        child=serializers.CharField(), required=False, allow_null=True, default=None, help_text="Slugs; default: all."
+    )
+    max_tokens = serializers.IntegerField(required=False, default=128)
+    temperature = serializers.FloatField(required=False, default=0.7, help_text="0 is greedy.")
+    top_p = serializers.FloatField(required=False, default=0.95)
+    seed = serializers.IntegerField(required=False, allow_null=True, default=None)
+    checkpoint = serializers.CharField(required=False, allow_null=True, default=None)
+
+
+class GenerationSerializer(serializers.ModelSerializer[Generation]):
+    """A generation; the same seed, experts and checkpoint give the same text."""
+
+    checkpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+
+    class Meta:
+        model = Generation
+        fields = [
+            "id",
+            "status",
+            "error",
+            "prompt",
+            "experts",
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "seed",
+            "checkpoint",
+            "checkpoint_digest",
+            "text",
+            "token_ids",
+            "finish_reason",
+            "routing_shares",
+            "timings_ms",
+            "trace",
+            "created_at",
+            "finished_at",
+        ]
+
+
+class PositionCursorPagination(CursorPagination):
+    """Experts in router order."""
+
+    ordering = ("checkpoint_id", "position")
+    page_size = 100
+
+
+class ExpertList(ListAPIView[Expert]):
+    """All experts of all checkpoints."""
+
+    queryset = Expert.objects.select_related("checkpoint")
+    serializer_class = ExpertSerializer
+    pagination_class = PositionCursorPagination
+
+
+class CheckpointList(ListAPIView[Checkpoint]):
+    """All checkpoints."""
+
+    queryset = Checkpoint.objects.all()
+    serializer_class = CheckpointSerializer
+
+
+class GenerationCreate(APIView):
+    """Ask for an answer."""
+
+    @extend_schema(
+        request=GenerationRequestSerializer,
+        parameters=[IDEMPOTENCY_KEY],
+        responses={202: GenerationSerializer, 400: PROBLEM, 404: PROBLEM, 409: PROBLEM},
+    )
+    def post(self, request: Request) -> Response:
+        """Queue a generation; the answer's Location is where it will be, its stream below that."""
+        asked = GenerationRequestSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+
+        def create() -> Response:
+            generation = services.start_generation(**asked.validated_data)
+            location = reverse("api-generation-detail", args=[generation.id])
+            return Response(GenerationSerializer(generation).data, status=202, headers={"Location": location})
+
+        return answer_once(request, create)
+
+
+class GenerationDetail(APIView):
+    """One generation."""
+
+    @extend_schema(responses={200: GenerationSerializer, 404: PROBLEM})
+    def get(self, request: Request, generation_id: uuid.UUID) -> Response:
+        """Return a generation as it stands."""
+        return Response(GenerationSerializer(get_object_or_404(Generation, pk=generation_id)).data)
+
+
+class GenerationCancel(APIView):
+    """Stop a generation."""
+
+    @extend_schema(request=None, responses={202: GenerationSerializer, 404: PROBLEM})
+    def post(self, request: Request, generation_id: uuid.UUID) -> Response:
+        """Ask a generation to stop within a step; a finished one stays as it is."""
+        return Response(GenerationSerializer(services.cancel_generation(generation_id)).data, status=202)
+
+
+class GenerationTrace(APIView):
+    """Trace a generation."""
+
+    @extend_schema(request=None, responses={202: TraceSerializer, 404: PROBLEM, 409: PROBLEM})
+    def post(self, request: Request, generation_id: uuid.UUID) -> Response:
+        """Queue the trace of a finished answer, once; later calls give the same trace."""
+        trace = services.trace_generation(generation_id)
+        location = reverse("api-trace-detail", args=[trace.id])
+        return Response(present_trace(trace), status=202, headers={"Location": location})

@@ -1,0 +1,326 @@
+"""What changes checkpoints and generations."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from tracer.models import Trace
+from tracer.services import request_trace
+from webapp.errors import BadInputError, ConflictError, NotFoundError
+from webapp.inference import (
+    CheckpointError,
+    FinishEvent,
+    FinishReason,
+    GenerationHandle,
+    GenerationRequest,
+    InferenceError,
+    TokenEvent,
+    load_checkpoint,
+)
+from webapp.jobs import JobStatus
+from webapp.playground import engines
+from webapp.playground.bus import BusEvent, token_bus
+from webapp.playground.models import Checkpoint, Expert, Generation
+from webapp.queueing import enqueue_on_commit
+from webapp.text import storable
+
+log = structlog.get_logger(__name__)
+MAX_PROMPT_CHARACTERS = 200_000
+MAX_STARTS = 2
+MAX_SEED = 2**53 - 1
+CANCEL_POLL_S = 0.2
+HEARTBEAT_S = 10.0
+_STATUS = {FinishReason.CANCELLED: JobStatus.CANCELLED, FinishReason.ERROR: JobStatus.FAILED}
+
+
+def add_checkpoint(*, slug: str, path: Path) -> Checkpoint:
+    """Load a checkpoint once to check it, and register it with its experts.
+
+    Raises `BadInputError` with the file and the reason when it cannot be loaded.
+    """
+    if Checkpoint.objects.filter(slug=slug).exists():
+        raise ConflictError(f"There is a checkpoint {slug!r} already. Choose another slug.")
+    try:
+        loaded = load_checkpoint(path, dtype=settings.INFERENCE_DTYPE, device=settings.INFERENCE_DEVICE)
+    except CheckpointError as error:
+        raise BadInputError(str(error)) from error
+    with transaction.atomic():
+        checkpoint = Checkpoint.objects.create(
+            slug=slug,
+            path=str(path.resolve()),
+            digest=loaded.digest,
+            context_length=loaded.context_length,
+            opt_out_exact=loaded.card.opt_out_exact,
+        )
+        Expert.objects.bulk_create(
+            Expert(
+                checkpoint=checkpoint,
+                position=position,
+                slug=expert.slug,
+                title=expert.title,
+                owner=expert.owner,
+                corpus_slug=expert.corpus or "",
+                licence=expert.licence,
+            )
+            for position, expert in enumerate(loaded.card.experts)
+        )
+    return checkpoint
+
+
+def default_checkpoint(slug: str | None = None) -> Checkpoint:
+    """Return the named checkpoint, else the configured default, else the first one."""
+    wanted = slug or settings.DEFAULT_CHECKPOINT
+    found = Checkpoint.objects.filter(slug=wanted).first() if wanted else Checkpoint.objects.first()
+    if found is None:
+        known = ", ".join(Checkpoint.objects.values_list("slug", flat=True))
+        if known:
+            raise NotFoundError(f"There is no checkpoint {wanted!r}. Known: {known}.")
+        raise NotFoundError("There is no checkpoint yet. The operator adds one with manage.py add_checkpoint.")
+    return found
+
+
+def start_generation(
+    *,
+    prompt: str,
+    experts: Sequence[str] | None = None,
+    max_tokens: int = 128,
+    temperature: float = 0.7,
+    top_p: float = 0.95,
+    seed: int | None = None,
+    checkpoint: str | None = None,
+) -> Generation:
+    """Store a pending generation and queue it. `experts` None means all. Raises `BadInputError`."""
+    prompt = storable(prompt)
+    model = default_checkpoint(checkpoint)
+    enabled = _enabled_experts(model, experts)
+    if seed is None:
+        seed = secrets.randbelow(MAX_SEED)
+    _check_numbers(max_tokens, temperature, top_p, seed)
+    _check_prompt(model, prompt, max_tokens)
+    with transaction.atomic():
+        generation = Generation.objects.create(
+            checkpoint=model,
+            checkpoint_digest=model.digest,
+            prompt=prompt,
+            experts=enabled,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+        from webapp.playground import tasks
+
+        enqueue_on_commit(tasks.run_generation, generation.id)
+    return generation
+
+
+def _enabled_experts(checkpoint: Checkpoint, wanted: Sequence[str] | None) -> list[str]:
+    known = list(checkpoint.experts.values_list("slug", flat=True))
+    if wanted is None:
+        return known
+    for slug in wanted:
+        if slug not in known:
+            raise BadInputError(f"There is no expert {slug!r}. Choose from {', '.join(known)}.", field="experts")
+    if not wanted:
+        raise BadInputError("All experts are off. Switch at least one on.", field="experts")
+    return [slug for slug in known if slug in wanted]
+
+
+def _check_numbers(max_tokens: int, temperature: float, top_p: float, seed: int) -> None:
+    limits: dict[str, tuple[float, float, float]] = {
+        "max_tokens": (max_tokens, 1, settings.MAX_GENERATION_TOKENS),
+        "temperature": (temperature, 0, 10),
+        "top_p": (top_p, 0.0001, 1),
+        "seed": (seed, 0, MAX_SEED),
+    }
+    for name, (value, low, high) in limits.items():
+        if not low <= value <= high:
+            raise BadInputError(f"{name} is {value}; it must lie between {low:g} and {high:.16g}.", field=name)
+
+
+def _check_prompt(checkpoint: Checkpoint, prompt: str, max_tokens: int) -> None:
+    if not prompt.strip():
+        raise BadInputError("The prompt is empty. Write something to continue.", field="prompt")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise BadInputError(
+            f"The prompt has {len(prompt)} characters; at most {MAX_PROMPT_CHARACTERS} are taken.", field="prompt"
+        )
+    tokenizer = engines.tokenizer_for(str(checkpoint.folder), checkpoint.digest)
+    n_tokens = len(tokenizer.encode(prompt).ids)
+    if n_tokens + max_tokens > checkpoint.context_length:
+        raise BadInputError(
+            f"The prompt's {n_tokens} tokens and {max_tokens} new ones exceed the context of "
+            f"{checkpoint.context_length}. Shorten the prompt or lower max_tokens.",
+            field="prompt",
+        )
+
+
+def run_generation(generation_id: uuid.UUID | str) -> None:
+    """Make an answer, publish its tokens, store it. A finished one is left alone.
+
+    One that lost its worker starts over from its seed, which gives the same tokens.
+    """
+    generation = _claim(generation_id)
+    if generation is None:
+        return
+    try:
+        handle = engines.engine_for(generation.checkpoint).submit(_request(generation))
+        tokens, finish = _relay(generation, handle)
+    except InferenceError as error:
+        _fail(generation, str(error))
+    except Exception:
+        log.exception("generation failed", generation=str(generation.id))
+        _fail(generation, f"An unexpected error; the operator finds it in the log under {generation.id}.")
+    else:
+        _store(generation, tokens, finish)
+
+
+def _claim(generation_id: uuid.UUID | str) -> Generation | None:
+    with transaction.atomic():
+        generation = (
+            Generation.objects.select_for_update(of=("self",))
+            .select_related("checkpoint")
+            .filter(pk=generation_id)
+            .first()
+        )
+        if generation is None or generation.is_finished:
+            return None
+        if generation.n_starts >= MAX_STARTS:
+            message = f"The worker ended {generation.n_starts} times during this answer."
+        elif generation.checkpoint.digest != generation.checkpoint_digest:
+            message = "The checkpoint was replaced since the question was asked. Ask again."
+        else:
+            generation.n_starts += 1
+            generation.status = JobStatus.RUNNING
+            generation.started_at = generation.heartbeat_at = timezone.now()
+            generation.save()
+            return generation
+    _fail(generation, message)
+    return None
+
+
+def _request(generation: Generation) -> GenerationRequest:
+    return GenerationRequest(
+        generation.prompt,
+        frozenset(generation.experts),
+        max_tokens=generation.max_tokens,
+        temperature=generation.temperature,
+        top_p=generation.top_p,
+        seed=generation.seed,
+    )
+
+
+def _relay(generation: Generation, handle: GenerationHandle) -> tuple[list[TokenEvent], FinishEvent]:
+    """Publish tokens as they come; look for a request to stop and give a sign of life now and then."""
+    bus, stream = token_bus(), str(generation.id)
+    tokens: list[TokenEvent] = []
+    next_poll = next_beat = time.monotonic()
+    for event in handle:
+        if isinstance(event, FinishEvent):
+            return tokens, event
+        tokens.append(event)
+        data = {"index": event.index, "text": event.text, "routing": event.routing}
+        bus.publish(stream, BusEvent(len(tokens), "token", data))
+        now = time.monotonic()
+        if now >= next_poll:
+            next_poll = now + CANCEL_POLL_S
+            if bus.is_cancelled(stream):
+                handle.cancel()
+        if now >= next_beat + HEARTBEAT_S:
+            next_beat = now
+            Generation.objects.filter(pk=generation.pk).update(heartbeat_at=timezone.now())
+    raise RuntimeError("the engine ended the stream without a last event")
+
+
+def _store(generation: Generation, tokens: list[TokenEvent], finish: FinishEvent) -> None:
+    generation.text = storable(finish.text)
+    generation.token_ids = list(finish.token_ids)
+    generation.pieces = [storable(token.text) for token in tokens]
+    generation.set_token_routing([token.routing for token in tokens])
+    generation.routing_shares = {expert: round(share, 6) for expert, share in finish.routing_shares.items()}
+    generation.timings_ms = {name: round(value, 3) for name, value in finish.timings_ms.items()}
+    generation.finish_reason = str(finish.reason)
+    generation.status = _STATUS.get(finish.reason, JobStatus.DONE)
+    generation.error = finish.error
+    generation.finished_at = timezone.now()
+    generation.save()
+    _publish_end(generation)
+
+
+def _fail(generation: Generation, message: str) -> None:
+    generation.status, generation.error, generation.finished_at = JobStatus.FAILED, message, timezone.now()
+    generation.finish_reason = str(FinishReason.ERROR)
+    generation.save()
+    _publish_end(generation)
+
+
+def _publish_end(generation: Generation) -> None:
+    """Publish the last event after the row is stored, so that a reader told of the end can read it."""
+    token_bus().publish(str(generation.id), BusEvent(10**9, "done", end_data(generation)))
+
+
+def end_data(generation: Generation) -> dict[str, Any]:
+    """Return what the last event of a stream says."""
+    return {
+        "status": str(generation.status),
+        "finish_reason": generation.finish_reason,
+        "error": generation.error,
+        "routing_shares": generation.routing_shares,
+    }
+
+
+def cancel_generation(generation_id: uuid.UUID | str) -> Generation:
+    """Ask a generation to stop; one that waits still is cancelled at once."""
+    with transaction.atomic():
+        generation = Generation.objects.select_for_update().filter(pk=generation_id).first()
+        if generation is None:
+            raise NotFoundError("There is no such generation.")
+        if generation.is_finished:
+            return generation
+        was_pending = generation.status == JobStatus.PENDING
+        if was_pending:
+            generation.status, generation.finished_at = JobStatus.CANCELLED, timezone.now()
+            generation.finish_reason = str(FinishReason.CANCELLED)
+            generation.save()
+    token_bus().request_cancel(str(generation.id))
+    if was_pending:
+        _publish_end(generation)
+    return generation
+
+
+def trace_generation(generation_id: uuid.UUID | str) -> Trace:
+    """Trace a finished answer, once: later calls return the same trace."""
+    with transaction.atomic():
+        generation = Generation.objects.select_for_update().filter(pk=generation_id).first()
+        if generation is None:
+            raise NotFoundError("There is no such generation.")
+        if generation.trace_id and generation.trace is not None and generation.trace.status != JobStatus.FAILED:
+            return generation.trace
+        if not generation.is_finished:
+            raise ConflictError("The answer is not finished. Trace it when it is.")
+        trace = request_trace(text=generation.text, prompt=generation.prompt)
+        generation.trace = trace
+        generation.save(update_fields=["trace"])
+    return trace
+
+
+def requeue_unfinished(*, older_than_s: float) -> int:
+    """Queue generations without a sign of life again; those that ended their worker twice fail there."""
+    from webapp.playground import tasks
+
+    stale = Generation.objects.get_queryset().stale(older_than_s=older_than_s)  # type: ignore[attr-defined]
+    identifiers = list(stale.values_list("id", flat=True))
+    Generation.objects.filter(id__in=identifiers).update(heartbeat_at=timezone.now())
+    for identifier in identifiers:
+        enqueue_on_commit(tasks.run_generation, identifier)
+    return len(identifiers)

@@ -1,0 +1,84 @@
+"""The event stream of one generation, as server-sent events. Plain async Django: DRF is synchronous."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.views.decorators.http import require_GET
+
+from webapp.errors import NotFoundError
+from webapp.playground.bus import BusEvent, token_bus
+from webapp.playground.models import Generation
+from webapp.playground.services import end_data
+from webapp.problems import problem_response
+
+WAIT_S = 3.0
+
+
+@require_GET
+async def generation_stream(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponseBase:
+    """Relay tokens until the end; `Last-Event-ID` continues after that event."""
+    if await sync_to_async(_read_row)(generation_id) is None:
+        return problem_response(NotFoundError("There is no such generation."))
+    last = request.headers.get("Last-Event-ID", "")
+    after = int(last) if last.isdecimal() and len(last) < 12 else 0
+    response = StreamingHttpResponse(_events(generation_id, after), content_type="text/event-stream; charset=utf-8")
+    response["Cache-Control"] = "no-store"
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _events(generation_id: uuid.UUID, after: int) -> AsyncIterator[bytes]:
+    bus = token_bus()
+    yield b": connected\n\n"
+    while True:
+        events = await bus.read(str(generation_id), after, WAIT_S)
+        if not events:
+            generation = await sync_to_async(_read_row)(generation_id)
+            if generation is None:
+                return
+            events = _stored_events(generation, after)
+            if not events:
+                yield b": ping\n\n"
+        for event in events:
+            after = event.number
+            yield _format(event)
+            if event.kind == "done":
+                return
+
+
+def _read_row(generation_id: uuid.UUID) -> Generation | None:
+    """Read the row and give the connection back: a stream must not hold one."""
+    try:
+        return Generation.objects.filter(pk=generation_id).first()
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def _stored_events(generation: Generation, after: int) -> list[BusEvent]:
+    """Return a finished generation's events from its row, for readers later than the bus remembers."""
+    if not generation.is_finished:
+        return []
+    routing = generation.get_token_routing().tolist()
+    tokens = [
+        BusEvent(
+            number,
+            "token",
+            {"index": number - 1, "text": text, "routing": dict(zip(generation.experts, shares, strict=True))},
+        )
+        for number, (text, shares) in enumerate(zip(generation.pieces, routing, strict=True), start=1)
+        if number > after
+    ]
+    return [*tokens, BusEvent(10**9, "done", end_data(generation))]
+
+
+def _format(event: BusEvent) -> bytes:
+    data: dict[str, Any] = event.data
+    return f"id: {event.number}\nevent: {event.kind}\ndata: {json.dumps(data)}\n\n".encode()
