@@ -145,15 +145,16 @@ def _spans_of_group(
         boundaries = find_boundaries(trace.text, tokens, tokenizer, trace.parameters.boundaries)
         spans = find_spans(tokens, boundaries, readers, trace.parameters)
         chosen = choose_spans(spans, len(tokens.ids), trace.parameters)
-    return [_without_outer_space(trace.text, span) for span in chosen], len(tokens.ids)
+    shown = [_without_outer_space(trace.text, span) for span in chosen]
+    return [span for span in shown if span is not None], len(tokens.ids)
 
 
-def _without_outer_space(text: str, span: TokenSpan) -> TokenSpan:
-    """Tokens carry the space before a word: leave it out of the shown span."""
+def _without_outer_space(text: str, span: TokenSpan) -> TokenSpan | None:
+    """Tokens carry the space before a word: leave it out. A span of spaces alone is none."""
     piece = text[span.start : span.end]
     left, right = len(piece) - len(piece.lstrip()), len(piece) - len(piece.rstrip())
     if left == len(piece):
-        return span
+        return None
     return replace(span, start=span.start + left, end=span.end - right)
 
 

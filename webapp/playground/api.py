@@ -25,7 +25,9 @@ from webapp.playground.models import Checkpoint, Expert, Generation
 class ExpertSerializer(serializers.ModelSerializer[Expert]):
     """An expert with its owner, corpus and licence."""
 
-    checkpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    checkpoint: serializers.SlugRelatedField[Checkpoint] = serializers.SlugRelatedField(
+        slug_field="slug", read_only=True
+    )
     corpus = serializers.CharField(source="corpus_slug", read_only=True)
 
     class Meta:
@@ -58,7 +60,9 @@ class GenerationRequestSerializer(serializers.Serializer[Any]):
 class GenerationSerializer(serializers.ModelSerializer[Generation]):
     """A generation; the same seed, experts and checkpoint give the same text."""
 
-    checkpoint = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    checkpoint: serializers.SlugRelatedField[Checkpoint] = serializers.SlugRelatedField(
+        slug_field="slug", read_only=True
+    )
 
     class Meta:
         model = Generation

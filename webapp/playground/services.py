@@ -187,7 +187,7 @@ def run_generation(generation_id: uuid.UUID | str) -> None:
 
 def _claim(generation_id: uuid.UUID | str) -> Generation | None:
     with transaction.atomic():
-        generation = (
+        generation: Generation | None = (
             Generation.objects.select_for_update(of=("self",))
             .select_related("checkpoint")
             .filter(pk=generation_id)
@@ -282,7 +282,7 @@ def end_data(generation: Generation) -> dict[str, Any]:
 def cancel_generation(generation_id: uuid.UUID | str) -> Generation:
     """Ask a generation to stop; one that waits still is cancelled at once."""
     with transaction.atomic():
-        generation = Generation.objects.select_for_update().filter(pk=generation_id).first()
+        generation: Generation | None = Generation.objects.select_for_update().filter(pk=generation_id).first()
         if generation is None:
             raise NotFoundError("There is no such generation.")
         if generation.is_finished:
@@ -301,7 +301,7 @@ def cancel_generation(generation_id: uuid.UUID | str) -> Generation:
 def trace_generation(generation_id: uuid.UUID | str) -> Trace:
     """Trace a finished answer, once: later calls return the same trace."""
     with transaction.atomic():
-        generation = Generation.objects.select_for_update().filter(pk=generation_id).first()
+        generation: Generation | None = Generation.objects.select_for_update().filter(pk=generation_id).first()
         if generation is None:
             raise NotFoundError("There is no such generation.")
         if generation.trace_id and generation.trace is not None and generation.trace.status != JobStatus.FAILED:
