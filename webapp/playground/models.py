@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +66,7 @@ class Generation(Job):
     """One answer: what was asked, of whom, with which seed, and what came of it."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    checkpoint = models.ForeignKey(Checkpoint, on_delete=models.PROTECT, related_name="generations")
+    checkpoint = models.ForeignKey(Checkpoint, on_delete=models.PROTECT, related_name="+")
     checkpoint_digest = models.CharField(max_length=64)
     prompt = models.TextField()
     experts = models.JSONField(help_text="Slugs of the enabled experts, in router order.")
@@ -80,9 +81,9 @@ class Generation(Job):
     routing_shares = models.JSONField(default=dict)
     token_routing = models.BinaryField(default=b"", help_text="zlib of float16 (tokens, experts).")
     timings_ms = models.JSONField(default=dict)
-    trace = models.ForeignKey(Trace, null=True, blank=True, on_delete=models.SET_NULL, related_name="generations")
+    trace = models.ForeignKey(Trace, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
 
-    objects = JobQuerySet.as_manager()
+    objects: ClassVar[models.Manager[Generation]] = JobQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]

@@ -1,0 +1,99 @@
+"""Ask, toggle, trace, document: in a real browser, against the real site."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+PROMPT = "def numpy.mean(a, axis=None)\n\nCompute the"
+LONG_MS = 60_000
+
+
+def ask(page: Page, *, switch_off: str | None = None) -> None:
+    page.goto("/playground/")
+    if switch_off:
+        page.get_by_role("switch", name=switch_off).uncheck()
+    page.get_by_label("Prompt").fill(PROMPT)
+    page.get_by_role("button", name="Ask").click()
+    expect(page.get_by_role("button", name="Show matches")).to_be_visible(timeout=LONG_MS)
+
+
+def assert_accessible(page: Page) -> None:
+    results = Axe().run(page)
+    serious = [v for v in results.response["violations"] if v["impact"] in {"serious", "critical"}]
+    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in serious] == []
+
+
+def test_ask_toggle_trace_document(page: Page) -> None:
+    ask(page, switch_off="SymPy")
+    expect(page.get_by_role("switch", name="SymPy")).not_to_be_checked()
+    expect(page.locator("[data-share='symbolic'] span")).to_have_text("0 %")
+    shares = [float(text.removesuffix(" %")) for text in page.locator("[data-share]:visible span").all_inner_texts()]
+    assert 97 <= sum(shares) <= 103
+    assert_accessible(page)
+    page.get_by_role("button", name="Show matches").click()
+    traced = page.get_by_role("article", name="Traced text")
+    expect(traced).to_be_visible(timeout=LONG_MS)
+    answer = page.locator("[data-answer]").text_content()
+    assert traced.text_content() == answer
+    assert_accessible(page)
+    traced.get_by_role("link").first.click()
+    expect(page.locator("#trace .span.selected").first).to_be_visible()
+    expect(page.get_by_role("heading", name="Documents of this span")).to_be_visible()
+    page.get_by_role("region", name="Documents", exact=True).get_by_role("heading", level=3).get_by_role(
+        "link"
+    ).first.click()
+    expect(page).to_have_url(re.compile(r"/documents/"))
+    expect(page.get_by_role("article", name="Text of the document").locator("mark").first).to_be_visible()
+    assert_accessible(page)
+
+
+def test_all_experts_off_says_what_to_do(phone: Page) -> None:
+    phone.goto("/playground/")
+    for switch in phone.get_by_role("switch").all():
+        switch.uncheck()
+    phone.get_by_label("Prompt").fill("Return")
+    with phone.expect_response("**/playground/") as answered:
+        phone.get_by_role("button", name="Ask").click()
+    assert answered.value.status == 422
+    expect(phone.get_by_role("alert")).to_have_text(re.compile("Switch at least one on"))
+
+
+@pytest.mark.parametrize("path", ["/playground/", "/traces/", "/corpora/", "/corpora/web/", "/about/"])
+def test_pages_fit_a_phone_and_are_accessible(phone: Page, path: str) -> None:
+    phone.goto(path)
+    assert phone.locator("html").evaluate("node => node.scrollWidth") <= 360
+    assert_accessible(phone)
+
+
+def test_keyboard_alone_asks_and_reads(page: Page) -> None:
+    page.goto("/playground/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.get_by_role("switch").first.focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("switch").first).not_to_be_checked()
+    page.get_by_label("Prompt").focus()
+    page.keyboard.type("Return the")
+    page.get_by_role("button", name="Ask").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Show matches")).to_be_visible(timeout=LONG_MS)
+
+
+def test_reading_works_without_javascript(without_javascript: Page) -> None:
+    page = without_javascript
+    page.goto("/traces/")
+    page.get_by_label("Text", exact=True).fill("Return evenly spaced numbers over a specified interval.")
+    page.get_by_role("button", name="Trace").click()
+    expect(page).to_have_url(re.compile(r"/traces/[0-9a-f-]{36}/"))
+    traced = page.get_by_role("article", name="Traced text")
+    for _ in range(200):
+        if traced.count():
+            break
+        page.get_by_role("link", name="Look again").click()
+    traced.get_by_role("link").first.click()
+    expect(page.get_by_role("heading", name="Documents of this span")).to_be_visible()
