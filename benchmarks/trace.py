@@ -39,11 +39,13 @@ STOCK = """
 import json, sys, time
 from infini_gram.engine import InfiniGramEngine
 job = json.load(sys.stdin)
-engine = InfiniGramEngine(index_dir=job["folder"], eos_token_id=0, vocab_size=2**31 - 1 if job["dtype"] == "u32" else 65535,
-    version=4, token_dtype=job["dtype"], bow_ids_path=job["bow"], precompute_unigram_logprobs=True)
+size = 2**31 - 1 if job["dtype"] == "u32" else 65535
+engine = InfiniGramEngine(index_dir=job["folder"], eos_token_id=0, vocab_size=size, version=4,
+    token_dtype=job["dtype"], bow_ids_path=job["bow"], precompute_unigram_logprobs=True)
 def run(ids):
     begin = time.perf_counter()
-    answer = engine.attribute(input_ids=ids, delim_ids=job["delimiters"], min_len=1, max_cnt=1_000_000, enforce_bow=True)
+    answer = engine.attribute(input_ids=ids, delim_ids=job["delimiters"], min_len=1, max_cnt=1_000_000,
+        enforce_bow=True)
     return (time.perf_counter() - begin) * 1000, [[s["l"], s["r"], s["count"]] for s in answer["spans"]]
 [run(ids) for ids in job["answers"]]
 print("RESULT" + json.dumps([run(ids) for ids in job["answers"]]))
@@ -141,9 +143,8 @@ def main() -> None:
         begin = time.perf_counter()
         build_index(installed_text(int(arguments.megabytes * 1e6)), Path(folder) / "built", arguments.tokenizer)
         reader = IndexReader.open(Path(folder) / "built")
-        print(
-            f"index: {reader.n_tokens:,} tokens, u{8 * reader.manifest.token_width}, built in {time.perf_counter() - begin:.0f} s"
-        )
+        width, seconds = 8 * reader.manifest.token_width, time.perf_counter() - begin
+        print(f"index: {reader.n_tokens:,} tokens, u{width}, built in {seconds:.0f} s")
         answers = _read_answers(arguments.answers) if arguments.answers else spliced_answers(reader, 40)
         report(reader, answers[: arguments.n_answers], Path(folder))
 

@@ -12,6 +12,7 @@ from webapp.inference.training.model import TrainingModel, next_token_loss
 @torch.no_grad()
 def held_out_loss(model: TrainingModel, tokens: Tensor, *, length: int = 256, max_tokens: int = 24_576) -> float:
     """Return nats per token on the first `max_tokens` held-out tokens, in windows of `length`."""
+    length = min(length, model.shape.context)
     n_rows = min((len(tokens) - 1) // length, max_tokens // length)
     if n_rows == 0:
         n_rows, length = 1, len(tokens) - 1
