@@ -49,21 +49,21 @@ def site_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
 
 
 @pytest.fixture(scope="session")
-def site(site_environment: dict[str, str]) -> Iterator[str]:
+def site(site_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the prepared site; yield its address; end it by its own process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "serve", "--port", str(port)],
-        cwd=ROOT,
-        env=site_environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    port = free_port()
+    log = tmp_path_factory.mktemp("log") / "web"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve", "--port", str(port)],
+            cwd=ROOT,
+            env=site_environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
     address = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_answering(address, process)
+        wait_until_answering(address, process, log)
         yield address
     finally:
         process.terminate()
@@ -72,22 +72,26 @@ def site(site_environment: dict[str, str]) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if process.stderr:
-            process.stderr.close()
 
 
-def _wait_until_answering(address: str, process: subprocess.Popen[bytes]) -> None:
+def free_port() -> int:
+    """Return a loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_answering(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the site answers; fail with its log when it ends or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            assert process.stderr is not None
-            pytest.fail(f"the site ended at start: {process.stderr.read().decode()[-2000:]}")
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"{address}/about/", timeout=2).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.1)
-    pytest.fail("the site did not answer in time")
+    pytest.fail(f"the site did not start: {log.read_text()[-2000:]}")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,149 @@
+"""Web, tracing worker and model worker as processes of their own, on PostgreSQL and Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import redis
+
+from tests.conftest import REQUIRED
+from tests.e2e.conftest import ROOT, free_port, wait_until_answering
+
+POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432")
+REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/14")
+pytestmark = [pytest.mark.postgres, pytest.mark.redis]
+
+
+def services_are_up() -> bool:
+    try:
+        psycopg.connect(f"{POSTGRES}/postgres", connect_timeout=2).close()
+        redis.Redis.from_url(REDIS, socket_connect_timeout=2).ping()
+    except (psycopg.OperationalError, redis.ConnectionError):
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Make a database and a data folder with one corpus and the demonstration's checkpoint."""
+    if not services_are_up():
+        if "services" in REQUIRED:
+            pytest.fail("PostgreSQL and Redis are required here and do not answer")
+        pytest.skip("PostgreSQL or Redis does not answer")
+    name = f"fairground_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(f"{POSTGRES}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    redis.Redis.from_url(REDIS).flushdb()
+    folder = tmp_path_factory.mktemp("processes")
+    values = os.environ | {
+        "FAIRGROUND_DATA_DIR": str(folder),
+        "DATABASE_URL": f"{POSTGRES}/{name}",
+        "REDIS_URL": REDIS,
+        "FAIRGROUND_SECRET_KEY": "for this test only",
+    }
+    corpus = folder / "fair.jsonl"
+    corpus.write_text(json.dumps({"id": "1", "text": "The carousel turns and the music plays on."}) + "\n")
+    _manage(values, "migrate", "--verbosity", "0")
+    _manage(values, "add_corpus", "fair", str(corpus), "--owner", "Fair", "--licence", "CC0-1.0", "--title", "Fair")
+    _manage(values, "build_index", "fair")
+    _manage(values, "add_checkpoint", "demo", str(ROOT / "webapp" / "demo" / "checkpoint"))
+    yield values
+    with psycopg.connect(f"{POSTGRES}/postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def _manage(values: dict[str, str], *command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command], cwd=ROOT, env=values, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def _worker(values: dict[str, str], queue: str) -> list[str]:
+    pool = ["--pool", "threads", "--concurrency", "4"] if queue == "model" else ["--pool", "solo"]
+    celery = [sys.executable, "-m", "celery", "-A", "webapp.celery", "worker", "--queues", queue]
+    return [*celery, *pool, "--hostname", f"{queue}@test", "--without-gossip", "--without-mingle"]
+
+
+@pytest.fixture(scope="module")
+def site(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start web and both workers; end each by its own process."""
+    port = free_port()
+    commands = {
+        "web": [sys.executable, "manage.py", "serve", "--port", str(port)],
+        "trace": _worker(environment, "trace"),
+        "model": _worker(environment, "model"),
+    }
+    logs = tmp_path_factory.mktemp("logs")
+    running = {name: _start(command, environment, logs / name) for name, command in commands.items()}
+    try:
+        wait_until_answering(f"http://127.0.0.1:{port}", running["web"], logs / "web")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        for process in running.values():
+            process.send_signal(signal.SIGTERM)
+        for process in running.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as out:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+
+
+def finished(client: httpx.Client, location: str, timeout_s: float = 60) -> dict[str, Any]:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found: dict[str, Any] = client.get(location).raise_for_status().json()
+        if found["status"] not in {"pending", "running"}:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{location} did not end in time")
+
+
+def test_generation_streams_and_trace_is_made_by_workers(site: str) -> None:
+    with httpx.Client(base_url=site, timeout=60) as client:
+        asked = {"prompt": "def mean(", "experts": ["public", "numerics"], "max_tokens": 20, "seed": 3}
+        created = client.post("/api/v1/generations/", json=asked)
+        assert created.status_code == 202
+        location = created.headers["Location"]
+        with client.stream("GET", f"{location}stream/") as stream:
+            lines = list(stream.iter_lines())
+        texts = [json.loads(line[6:]).get("text", "") for line in lines if line.startswith("data: ")]
+        made = finished(client, location)
+        assert made["status"] == "done"
+        assert "".join(texts) == made["text"]
+        assert set(made["routing_shares"]) <= {"public", "numerics"}
+        again = finished(client, client.post("/api/v1/generations/", json=asked).headers["Location"])
+        assert again["token_ids"] == made["token_ids"]
+        traced = client.post("/api/v1/traces/", json={"text": "See how the carousel turns."})
+        trace = finished(client, traced.headers["Location"])
+        assert trace["spans"][0]["counts"] == {"fair": 1}
+
+
+def test_generation_stops_when_asked_from_another_process(site: str) -> None:
+    with httpx.Client(base_url=site, timeout=60) as client:
+        asked = {"prompt": "def", "max_tokens": 480, "temperature": 1.5, "seed": 1}
+        location = client.post("/api/v1/generations/", json=asked).headers["Location"]
+        with client.stream("GET", f"{location}stream/") as stream:
+            for line in stream.iter_lines():
+                if line.startswith("event: token"):
+                    break
+        client.post(f"{location}cancel/").raise_for_status()
+        assert finished(client, location)["status"] in {"cancelled", "done"}
