@@ -132,4 +132,4 @@ def _watched(page: Page) -> Iterator[Page]:
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield page
-    assert errors == []
+    assert [error for error in errors if "status of 422" not in error] == []

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tracer import services
+from tracer.models import Corpus
 from webapp.demo.harvest import DEMO_CORPORA, DemoCorpus, harvest_corpus
 from webapp.errors import FairgroundError
 
@@ -30,19 +34,23 @@ class Command(BaseCommand):
         unknown = wanted - {corpus.slug for corpus in DEMO_CORPORA}
         if unknown:
             raise CommandError(f"unknown corpus {sorted(unknown)[0]!r}: choose from {[c.slug for c in DEMO_CORPORA]}")
-        for corpus in DEMO_CORPORA:
-            if corpus.slug in wanted:
+        chosen = [corpus for corpus in DEMO_CORPORA if corpus.slug in wanted]
+        known = set(Corpus.objects.values_list("slug", flat=True))
+        folder = settings.DATA_DIR / "harvest"
+        folder.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=get_context("spawn")) as pool:
+            files = {c.slug: pool.submit(_write_documents, c.slug, folder) for c in chosen if c.slug not in known}
+            for corpus in chosen:
                 try:
-                    self._build(corpus, with_index=not options["no_index"])
+                    self._build(corpus, files.get(corpus.slug), with_index=not options["no_index"])
                 except FairgroundError as error:
                     raise CommandError(str(error)) from error
 
-    def _build(self, corpus: DemoCorpus, *, with_index: bool) -> None:
-        from tracer.models import Corpus
-
-        row = Corpus.objects.filter(slug=corpus.slug).first()
-        if row is None:
-            file = _write_documents(corpus)
+    def _build(self, corpus: DemoCorpus, harvested: Future[Path] | None, *, with_index: bool) -> None:
+        if harvested is None:
+            row = services.get_corpus(corpus.slug)
+        else:
+            file = harvested.result()
             row = services.add_corpus(
                 slug=corpus.slug,
                 file=file,
@@ -56,14 +64,12 @@ class Command(BaseCommand):
         self.stdout.write(corpus.slug)
 
 
-def _write_documents(corpus: DemoCorpus) -> Path:
-    """Write a corpus's documents as JSON lines, whole or not at all; return the file."""
-    folder = settings.DATA_DIR / "harvest"
-    folder.mkdir(parents=True, exist_ok=True)
-    file = Path(folder) / f"{corpus.slug}.jsonl"
+def _write_documents(slug: str, folder: Path) -> Path:
+    """Write a corpus's documents as JSON lines, whole or not at all; return the file. Runs in its own process."""
+    file = folder / f"{slug}.jsonl"
     partial = file.with_suffix(".partial")
     with partial.open("w", encoding="utf-8") as out:
-        for document in harvest_corpus(corpus.slug):
+        for document in harvest_corpus(slug):
             out.write(json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n")
     partial.replace(file)
     return file
