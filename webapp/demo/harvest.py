@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import json
 import platform
 import pydoc_data.topics
 import sysconfig
@@ -19,7 +20,7 @@ from typing import Any
 
 from webapp.demo.corpora import DEMO_CORPORA, STANDARD_LIBRARY, DemoCorpus
 
-__all__ = ["DEMO_CORPORA", "DemoCorpus", "harvest_corpus"]
+__all__ = ["DEMO_CORPORA", "DemoCorpus", "harvest_corpus", "write_corpus_file"]
 
 MIN_CHARACTERS = 120
 MIN_SOURCE_CHARACTERS, MAX_SOURCE_CHARACTERS = 400, 40_000
@@ -49,6 +50,17 @@ def harvest_corpus(slug: str) -> Iterator[Document]:
         if n_characters > MAX_CORPUS_CHARACTERS:
             return
         yield document
+
+
+def write_corpus_file(slug: str, folder: Path) -> Path:
+    """Write a corpus's documents as JSON lines, whole or not at all; return the file."""
+    file = folder / f"{slug}.jsonl"
+    partial = file.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as out:
+        for document in harvest_corpus(slug):
+            out.write(json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n")
+    partial.replace(file)
+    return file
 
 
 def _all_documents(corpus: DemoCorpus) -> Iterator[Document]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
@@ -14,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tracer import services
 from tracer.models import Corpus
-from webapp.demo.harvest import DEMO_CORPORA, DemoCorpus, harvest_corpus
+from webapp.demo.harvest import DEMO_CORPORA, DemoCorpus, write_corpus_file
 from webapp.errors import FairgroundError
 
 TOKENIZER = Path(__file__).resolve().parents[2] / "demo" / "checkpoint" / "tokenizer.json"
@@ -39,7 +38,7 @@ class Command(BaseCommand):
         folder = settings.DATA_DIR / "harvest"
         folder.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=get_context("spawn")) as pool:
-            files = {c.slug: pool.submit(_write_documents, c.slug, folder) for c in chosen if c.slug not in known}
+            files = {c.slug: pool.submit(write_corpus_file, c.slug, folder) for c in chosen if c.slug not in known}
             for corpus in chosen:
                 try:
                     self._build(corpus, files.get(corpus.slug), with_index=not options["no_index"])
@@ -62,14 +61,3 @@ class Command(BaseCommand):
         if with_index and not row.indexes.filter(is_enabled=True).exists():
             services.build_corpus_index(slug=corpus.slug, tokenizer=TOKENIZER, n_shards=1)
         self.stdout.write(corpus.slug)
-
-
-def _write_documents(slug: str, folder: Path) -> Path:
-    """Write a corpus's documents as JSON lines, whole or not at all; return the file. Runs in its own process."""
-    file = folder / f"{slug}.jsonl"
-    partial = file.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as out:
-        for document in harvest_corpus(slug):
-            out.write(json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n")
-    partial.replace(file)
-    return file
