@@ -48,7 +48,6 @@ class Command(BaseCommand):
 
     def _answer(self, prompt: str) -> None:
         from tracer.services import request_trace, run_trace
-
         from webapp.playground.services import run_generation, start_generation
 
         generation = start_generation(prompt=prompt, experts=None, max_tokens=160, temperature=0.7, top_p=0.95, seed=7)
