@@ -27,4 +27,5 @@ def data_dir(tmp_path: Path, settings: object) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
     settings.DATA_DIR = folder  # type: ignore[attr-defined]
+    settings.STATIC_ROOT = folder  # type: ignore[attr-defined]  # WhiteNoise warns where nothing was collected
     return folder
