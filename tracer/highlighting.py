@@ -19,6 +19,16 @@ class Segment:
     relevance: str
     is_selected: bool = False
 
+    @property
+    def is_blank(self) -> bool:
+        """Tell whether there is nothing to read in it, so that a link of it would have no name."""
+        return is_blank(self.text)
+
+
+def is_blank(text: str) -> bool:
+    """Tell whether a text shows no character: only white space and controls."""
+    return not any(c.isprintable() and not c.isspace() for c in text)
+
 
 def segments(text: str, spans: Sequence[dict[str, Any]], selected: frozenset[int] = frozenset()) -> list[Segment]:
     """Return pieces that join to `text`. `spans` have start, end (code points) and relevance."""

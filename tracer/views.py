@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from tracer import services
 from tracer.engine import Boundaries, RankBy
-from tracer.highlighting import segments
+from tracer.highlighting import is_blank, segments
 from tracer.models import Corpus, Trace
 from tracer.presentation import GoneError, present_trace, read_document
 from webapp.errors import FairgroundError
@@ -141,7 +141,7 @@ def trace_detail(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
         "trace": trace,
         "shown": shown,
         "segments": segments(trace.text, spans, _selected_spans(spans, selection)),
-        "spans": spans,
+        "spans": [{**span, "label": "white space" if is_blank(span["text"]) else span["text"]} for span in spans],
         "documents": _documents(shown, selection),
         "n_hidden_documents": max(0, len(shown.get("documents", [])) - MAX_LISTED_DOCUMENTS),
         "selection": selection,
