@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -11,13 +13,17 @@ ARGS ?=
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## Make .venv and install everything
+setup: $(DEV) ## Make .venv and install everything, tools for tests and checks too
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or run make PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable .
+	@touch $@
+
+$(DEV): $(STAMP)
+	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP) ## Set up the demonstration, print a traced answer, serve the site (ARGS=--once ends after the answer)
@@ -27,14 +33,14 @@ run: $(STAMP) ## Serve the site on loopback
 	$(BIN)/python manage.py migrate --verbosity 0
 	$(BIN)/python manage.py serve $(ARGS)
 
-test: $(STAMP) ## Run the tests (SQLite, no services; browser tests when Chromium is there)
+test: $(DEV) ## Run the tests (SQLite, no services; browser tests when Chromium is there)
 	$(BIN)/python -m pytest -q $(ARGS)
 
-test-services: $(STAMP) ## Run the tests that touch database, queue or streams on PostgreSQL and Redis
+test-services: $(DEV) ## Run the tests that touch database, queue or streams on PostgreSQL and Redis
 	DATABASE_URL=$${DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres} REDIS_URL=$${REDIS_URL:-redis://127.0.0.1:6379/15} FAIRGROUND_SECRET_KEY=tests-only \
 	$(BIN)/python -m pytest -q tests/webapp tests/tracer tests/playground --ignore=tests/tracer/engine $(ARGS)
 
-check: $(STAMP) ## Lint, types, import rules, templates, migrations, schema
+check: $(DEV) ## Lint, types, import rules, templates, migrations, schema
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -43,14 +49,14 @@ check: $(STAMP) ## Lint, types, import rules, templates, migrations, schema
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn | diff -u docs/openapi.yaml -
 
-schema: $(STAMP) ## Write docs/openapi.yaml anew
+schema: $(DEV) ## Write docs/openapi.yaml anew
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
-fix: $(STAMP) ## Format and mend what can be mended by machine
+fix: $(DEV) ## Format and mend what can be mended by machine
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Print the figures that the README claims
+bench: $(DEV) ## Print the figures that the README claims
 	$(BIN)/python -m benchmarks.trace
 	$(BIN)/python -m benchmarks.generate
 	$(BIN)/python -m benchmarks.first_token
