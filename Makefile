@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
-INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# Modules compile when they are first imported: most never are.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 ARGS ?=
 
 .DEFAULT_GOAL := help
