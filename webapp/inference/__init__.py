@@ -28,9 +28,19 @@ from webapp.inference.errors import (
 from webapp.inference.layout import MemoryEstimate
 from webapp.inference.optout import OptOutProof, token_logits, verify_optout
 from webapp.inference.reduce import reduce_checkpoint
-from webapp.inference.requests import FinishEvent, FinishReason, GenerationHandle, GenerationRequest, TokenEvent
+from webapp.inference.requests import (
+    ChatMessage,
+    FinishEvent,
+    FinishReason,
+    GenerationHandle,
+    GenerationRequest,
+    ThinkingLimits,
+    TokenEvent,
+    TokenLogprob,
+)
 
 __all__ = [
+    "ChatMessage",
     "CheckpointCard",
     "CheckpointError",
     "ContextOverflowError",
@@ -47,7 +57,9 @@ __all__ = [
     "MemoryEstimate",
     "OptOutProof",
     "RequestError",
+    "ThinkingLimits",
     "TokenEvent",
+    "TokenLogprob",
     "UnknownExpertError",
     "checkpoint_digest",
     "load_checkpoint",

@@ -85,6 +85,11 @@ class InferenceEngine:
         self.close()
 
     @property
+    def expert_slugs(self) -> tuple[str, ...]:
+        """The experts that a request may enable, in router order."""
+        return self.checkpoint.expert_slugs
+
+    @property
     def expert_computations(self) -> dict[str, int]:
         """How many token × layer products each expert has computed since loading."""
         return dict(zip(self.checkpoint.expert_slugs, self._decoder.expert_computations, strict=True))
@@ -93,7 +98,8 @@ class InferenceEngine:
         """Queue a request. Raises RequestError (a ValueError), EngineBusyError, EngineClosedError."""
         request.check()
         self._check_experts(request)
-        prompt_ids = tuple(self.checkpoint.tokenizer.encode(request.prompt).ids)
+        encoding = self.checkpoint.tokenizer.encode(request.prompt, add_special_tokens=request.add_special_tokens)
+        prompt_ids = tuple(encoding.ids)
         self._check_length(request, prompt_ids)
         handle = GenerationHandle(request, prompt_ids, self._notify)
         with self._wake:
@@ -292,8 +298,8 @@ class InferenceEngine:
                     first + offset, FinishReason.ERROR, "The model's output is not a number (NaN or infinite)."
                 )
                 continue
-            token = best[offset] if row.sampler.is_greedy else row.sampler.draw(logits[offset])
-            reason = row.accept(token, shares[offset])
+            token = row.draw(logits[offset], best[offset])
+            reason = row.accept(token, shares[offset], logits[offset])
             if reason is not None:
                 self._remove(first + offset, reason)
 

@@ -14,6 +14,7 @@ from webapp.inference.errors import RequestError
 MAX_SEED = 2**63 - 1
 MAX_STOP_STRINGS = 16
 MAX_STOP_LENGTH = 200
+MAX_TOP_LOGPROBS = 20
 
 
 class FinishReason(StrEnum):
@@ -25,8 +26,22 @@ class FinishReason(StrEnum):
 
 
 @dataclass(frozen=True)
+class ChatMessage:
+    """One turn of a conversation; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
 class GenerationRequest:
-    """One answer to make. temperature 0 is greedy; `max_seconds` counts from admission."""
+    """One answer to make. temperature 0 is greedy; `max_seconds` counts from admission.
+
+    `prompt` is exactly what the model reads. `add_special_tokens` puts the tokenizer's own
+    begin-of-text before it; a chat template has written its own. `messages` is the same
+    conversation for a backend that applies the template itself. `top_logprobs` asks for each
+    token's log probability and that many alternatives. `thinking` bounds the thinking part.
+    """
 
     prompt: str
     experts: frozenset[str]
@@ -36,6 +51,10 @@ class GenerationRequest:
     seed: int = 0
     stop: tuple[str, ...] = ()
     max_seconds: float = 120.0
+    add_special_tokens: bool = True
+    messages: tuple[ChatMessage, ...] = ()
+    top_logprobs: int | None = None
+    thinking: ThinkingLimits | None = None
 
     def check(self) -> None:
         """RequestError that names the first value out of bounds."""
@@ -48,6 +67,11 @@ class GenerationRequest:
         _check_range("top_p", self.top_p, 0.0001, 1.0)
         _check_range("seed", self.seed, 0, MAX_SEED, whole=True)
         _check_range("max_seconds", self.max_seconds, 0.001, 86_400.0)
+        if self.top_logprobs is not None:
+            _check_range("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS, whole=True)
+        if self.thinking is not None:
+            _check_range("thinking.max_tokens", self.thinking.max_tokens, 0, 1_000_000, whole=True)
+            _check_range("thinking.min_tokens", self.thinking.min_tokens, 0, self.thinking.max_tokens, whole=True)
         if len(self.stop) > MAX_STOP_STRINGS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in self.stop):
             raise RequestError(
                 f"stop takes at most {MAX_STOP_STRINGS} strings of 1 to {MAX_STOP_LENGTH} characters each."
@@ -62,17 +86,45 @@ def _check_range(name: str, value: float, low: float, high: float, *, whole: boo
 
 
 @dataclass(frozen=True)
+class ThinkingLimits:
+    """Bounds of the thinking part, in tokens, and the texts that steer it.
+
+    `end` is what closes the thinking (and opens the answer), `wait` what is put in its
+    place when it would close too early (budget forcing; Muennighoff et al., s1,
+    arXiv 2501.19393, section 3).
+    """
+
+    min_tokens: int
+    max_tokens: int
+    end: str
+    wait: str
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token's text and natural logarithm of its probability before temperature and top-p."""
+
+    token_id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
 class TokenEvent:
     """One sampled token. `text` may be empty; the texts concatenate to the answer.
 
     `routing` is each enabled expert's share of the routing weight, averaged over
     layers, in the forward pass that produced this token; the shares add up to 1.
+    A model without switchable experts has none. `top_logprobs` is sorted, likeliest first.
+    `token_id` is -1 where a remote server does not tell it.
     """
 
     index: int
     token_id: int
     text: str
     routing: dict[str, float]
+    logprob: TokenLogprob | None = None
+    top_logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

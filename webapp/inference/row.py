@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
-from webapp.inference.checkpoint import LoadedCheckpoint
+from tokenizers import Tokenizer
+from torch import Tensor
+
 from webapp.inference.detokenizer import Detokenizer
+from webapp.inference.logprobs import token_logprobs
 from webapp.inference.requests import FinishEvent, FinishReason, GenerationHandle, TokenEvent
 from webapp.inference.sampling import Sampler
+from webapp.inference.thinking import ThinkingBudget
+
+
+class RowSource(Protocol):
+    """What a row needs of the checkpoint that answers it."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def expert_slugs(self) -> tuple[str, ...]: ...
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]: ...
+
+    def mask_for(self, experts: Sequence[str] | frozenset[str]) -> tuple[bool, ...]: ...
 
 
 class Row:
     """State of one answer. `n_cached` counts the positions that the cache holds."""
 
-    def __init__(self, handle: GenerationHandle, checkpoint: LoadedCheckpoint) -> None:
+    def __init__(self, handle: GenerationHandle, checkpoint: RowSource) -> None:
         request = handle.request
         self.handle = handle
         self.mask = checkpoint.mask_for(request.experts)
@@ -23,7 +44,11 @@ class Row:
         self.token_ids: list[int] = []
         self._enabled = [(i, slug) for i, slug in enumerate(checkpoint.expert_slugs) if self.mask[i]]
         self._eos_token_ids = checkpoint.eos_token_ids
+        self._tokenizer = checkpoint.tokenizer
         self._detokenizer = Detokenizer(checkpoint.tokenizer, request.stop)
+        self._budget: ThinkingBudget | None = None
+        if request.thinking is not None:
+            self._budget = ThinkingBudget(request.thinking, checkpoint.tokenizer, checkpoint.eos_token_ids)
         self._share_sums = dict.fromkeys((slug for _, slug in self._enabled), 0.0)
         self._started_at: float | None = None
         self._first_token_at: float | None = None
@@ -40,8 +65,16 @@ class Row:
     def _is_out_of_time(self) -> bool:
         return self._started_at is not None and time.monotonic() - self._started_at > self.handle.request.max_seconds
 
-    def accept(self, token_id: int, shares: list[float]) -> FinishReason | None:
-        """Hand out one token with its routing shares; the reason if it is the last."""
+    def draw(self, logits: Tensor, best: int) -> int:
+        """The next token from `logits` (vocabulary,), whose largest stands at `best`."""
+        token_id = best if self.sampler.is_greedy else self.sampler.draw(logits)
+        return token_id if self._budget is None else self._budget.steer(token_id)
+
+    def accept(self, token_id: int, shares: list[float], logits: Tensor) -> FinishReason | None:
+        """Hand out one token with its routing shares; the reason if it is the last.
+
+        `logits` (vocabulary,) are those it was drawn from, for its log probability when asked.
+        """
         if self._first_token_at is None:
             self._first_token_at = time.monotonic()
         self.token_ids.append(token_id)
@@ -59,7 +92,9 @@ class Row:
             reason = FinishReason.TIME
         if reason is not None:
             text += self._detokenizer.finish()
-        self.handle.put(TokenEvent(len(self.token_ids) - 1, token_id, text, routing))
+        n_top = self.handle.request.top_logprobs
+        logprob, top = (None, ()) if n_top is None else token_logprobs(logits, token_id, n_top, self._tokenizer)
+        self.handle.put(TokenEvent(len(self.token_ids) - 1, token_id, text, routing, logprob, top))
         return reason
 
     def end(self, reason: FinishReason, error: str = "") -> None:
