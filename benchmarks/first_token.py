@@ -1,8 +1,9 @@
 """Time from a REST request to its first token, on the demonstration's site, against an empty page's answer.
 
-    python -m benchmarks.first_token --url http://127.0.0.1:8000 [--n 20]
+    python -m benchmarks.first_token [--url http://127.0.0.1:8000] [--n 20]
 
-Prints milliseconds and the ratio to `GET /about/` of the same site in the same run.
+Without --url it prepares and serves a site of its own. Prints milliseconds and the ratio to
+`GET /about/` of the same site in the same run.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from contextlib import nullcontext
 
 import httpx
+
+from benchmarks.site import demonstration_site
 
 
 def first_token_ms(client: httpx.Client, seed: int) -> float:
@@ -45,10 +49,11 @@ def page_ms(client: httpx.Client) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--url", help="a running site (default: one is prepared and served for the run)")
     parser.add_argument("--n", type=int, default=20)
     arguments = parser.parse_args()
-    with httpx.Client(base_url=arguments.url, timeout=60) as client:
+    site = nullcontext(arguments.url) if arguments.url else demonstration_site()
+    with site as address, httpx.Client(base_url=address, timeout=60) as client:
         first_token_ms(client, seed=0)
         tokens = sorted(first_token_ms(client, seed) for seed in range(1, arguments.n + 1))
         pages = [page_ms(client) for _ in range(arguments.n)]
