@@ -125,6 +125,12 @@ def test_lists_experts_with_owner_and_licence_when_asked(client: Client, checkpo
     assert {expert["licence"] for expert in listed} == {"MIT"}
 
 
+def test_page_switches_all_experts_on_when_a_link_names_none(client: Client, checkpoint: Checkpoint) -> None:
+    body = client.get("/playground/?prompt=def+mean(").content.decode()
+
+    assert body.count('name="experts"') == body.count(" checked>") == checkpoint.experts.count()
+
+
 def test_page_keeps_what_was_typed_when_all_experts_are_off(client: Client, checkpoint: Checkpoint) -> None:
     page = client.post("/playground/", {"prompt": "<b>keep me</b>"})
     body = page.content.decode()

@@ -30,7 +30,8 @@ def home(request: HttpRequest) -> HttpResponse:
         try:
             return HttpResponseRedirect(_start(request.POST).get_absolute_url(), status=303)
         except FairgroundError as error:
-            return render(request, "playground/home.html", _context(request.POST, error=error), status=422)
+            context = _context(request.POST, error=error, is_submitted=True)
+            return render(request, "playground/home.html", context, status=422)
     return render(request, "playground/home.html", _context(request.GET))
 
 
@@ -57,20 +58,20 @@ def _number(form: QueryDict, name: str) -> float:
     return value
 
 
-def _context(form: QueryDict, *, error: FairgroundError | None = None) -> dict[str, Any]:
-    """Return what the form needs; what was typed stays."""
+def _context(form: QueryDict, *, error: FairgroundError | None = None, is_submitted: bool = False) -> dict[str, Any]:
+    """Return what the form needs; what was typed stays. A link that names no expert means all of them."""
     checkpoint: Checkpoint | None = None
     try:
         checkpoint = services.default_checkpoint(form.get("checkpoint") or None)
     except NotFoundError as missing:
         error = error or missing
     chosen = form.getlist("experts")
-    is_fresh = "prompt" not in form and not chosen
+    everyone = not chosen and not is_submitted
     values = {name: form.get(name, default) for name, default in DEFAULTS.items()}
     return {
         "checkpoint": checkpoint,
         "experts": [
-            {"expert": expert, "is_on": is_fresh or expert.slug in chosen, "share": None}
+            {"expert": expert, "is_on": everyone or expert.slug in chosen, "share": None}
             for expert in (checkpoint.experts.all() if checkpoint else ())
         ],
         "prompt": form.get("prompt", ""),
