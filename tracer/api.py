@@ -8,7 +8,6 @@ import uuid
 from typing import Any
 
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -19,11 +18,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tracer import services
-from tracer.models import Corpus, Index, Trace
+from tracer.models import Corpus, Index
 from tracer.presentation import present_trace, read_document
 from webapp.errors import BadInputError
 from webapp.idempotency import answer_once
 from webapp.jobs import JobStatus
+from webapp.ownership import Visibility, author_of
 
 PROBLEM = OpenApiResponse(OpenApiTypes.OBJECT, description="problem+json: what happened and what to do")
 IDEMPOTENCY_KEY = OpenApiParameter(
@@ -70,6 +70,15 @@ class TraceRequestSerializer(serializers.Serializer[Any]):
         child=serializers.CharField(), required=False, allow_null=True, default=None, help_text="Slugs; default: all."
     )
     parameters = serializers.DictField(required=False, default=dict, help_text="See docs/api.md.")
+    visibility = serializers.ChoiceField(
+        choices=Visibility.choices, required=False, default=Visibility.LINK.value, help_text="Who may read it."
+    )
+
+
+class SharingSerializer(serializers.Serializer[Any]):
+    """Who may read one's own thing."""
+
+    visibility = serializers.ChoiceField(choices=Visibility.choices)
 
 
 class TraceSerializer(serializers.Serializer[Any]):
@@ -81,6 +90,7 @@ class TraceSerializer(serializers.Serializer[Any]):
     text = serializers.CharField()
     prompt = serializers.CharField(allow_blank=True)
     parameters = serializers.DictField()
+    visibility = serializers.ChoiceField(choices=Visibility.choices)
     corpora = serializers.ListField(child=serializers.DictField())
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
@@ -135,7 +145,7 @@ class TraceCreate(APIView):
         asked.is_valid(raise_exception=True)
 
         def create() -> Response:
-            trace = services.request_trace(**asked.validated_data)
+            trace = services.request_trace(**asked.validated_data, author=author_of(request))
             location = reverse("api-trace-detail", args=[trace.id])
             return Response(present_trace(trace), status=202, headers={"Location": location})
 
@@ -148,8 +158,23 @@ class TraceDetail(APIView):
     @extend_schema(responses={200: TraceSerializer, 304: OpenApiResponse(description="Not modified"), 404: PROBLEM})
     def get(self, request: Request, trace_id: uuid.UUID) -> Response:
         """Return a trace; poll until its status is done, failed or cancelled."""
-        trace = get_object_or_404(Trace, pk=trace_id)
+        return Response(present_trace(services.get_trace(trace_id, author=author_of(request))))
+
+    @extend_schema(
+        request=SharingSerializer, responses={200: TraceSerializer, 400: PROBLEM, 403: PROBLEM, 404: PROBLEM}
+    )
+    def patch(self, request: Request, trace_id: uuid.UUID) -> Response:
+        """Change who may read one's own trace."""
+        asked = SharingSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        trace = services.share_trace(trace_id, author=author_of(request), **asked.validated_data)
         return Response(present_trace(trace))
+
+    @extend_schema(responses={204: None, 403: PROBLEM, 404: PROBLEM})
+    def delete(self, request: Request, trace_id: uuid.UUID) -> Response:
+        """Delete one's own trace for good."""
+        services.delete_trace(trace_id, author=author_of(request))
+        return Response(status=204)
 
 
 class TraceExport(APIView):
@@ -161,7 +186,7 @@ class TraceExport(APIView):
     )
     def get(self, request: Request, trace_id: uuid.UUID, kind: str) -> HttpResponse:
         """Return spans and documents as CSV, or quotations with owner and licence as Markdown."""
-        trace = get_object_or_404(Trace, pk=trace_id)
+        trace = services.get_trace(trace_id, author=author_of(request))
         if trace.status != JobStatus.DONE:
             raise BadInputError("The trace is not done. Export it when its status is done.")
         shown = present_trace(trace)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -11,7 +10,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from webapp.identifiers import uuid7
-from webapp.jobs import Job, JobQuerySet
+from webapp.jobs import Job
+from webapp.ownership import Owned, OwnedQuerySet
 
 
 class DisclosureChoice(models.TextChoices):
@@ -73,7 +73,7 @@ class Index(models.Model):
         return Path(settings.DATA_DIR) / self.path
 
 
-class Trace(Job):
+class Trace(Owned, Job):
     """One text × a set of indexes × one parameter set; immutable once done."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -83,7 +83,7 @@ class Trace(Job):
     parameters = models.JSONField()
     result = models.JSONField(null=True, blank=True)
 
-    objects: ClassVar[models.Manager[Trace]] = JobQuerySet.as_manager()
+    objects = OwnedQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]

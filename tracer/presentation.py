@@ -34,6 +34,7 @@ def present_trace(trace: Trace) -> dict[str, Any]:
         "text": trace.text,
         "prompt": trace.prompt,
         "parameters": trace.parameters,
+        "visibility": trace.visibility,
     }
     if trace.result is None:
         presented["corpora"] = [{"slug": slug, "indexes": []} for slug in trace.corpora]

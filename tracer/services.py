@@ -29,8 +29,9 @@ from tracer.engine import (
 )
 from tracer.engine.build import Progress
 from tracer.models import Corpus, DisclosureChoice, Index, Takedown, Trace
-from webapp.errors import BadInputError, ConflictError, NotFoundError
+from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.jobs import JobStatus
+from webapp.ownership import NOBODY, Author, Visibility, check_visibility, ownership
 from webapp.queueing import enqueue_on_commit
 from webapp.text import storable, storable_json
 
@@ -172,8 +173,11 @@ def request_trace(
     prompt: str = "",
     corpora: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
+    author: Author = NOBODY,
+    visibility: str = Visibility.LINK,
 ) -> Trace:
     """Store a pending trace and queue it. Raises `BadInputError` naming the field."""
+    owned = ownership(author, visibility)
     text, prompt = storable(text), storable(prompt)
     limit = settings.MAX_TRACE_CHARACTERS
     if not text.strip():
@@ -187,11 +191,43 @@ def request_trace(
         raise BadInputError(str(error), field=f"parameters.{error.name}") from error
     slugs = _traceable(corpora)
     with transaction.atomic():
-        trace = Trace.objects.create(text=text, prompt=prompt, corpora=slugs, parameters=checked.to_dict())
+        trace = Trace.objects.create(text=text, prompt=prompt, corpora=slugs, parameters=checked.to_dict(), **owned)
         from tracer import tasks
 
         enqueue_on_commit(tasks.run_trace, trace.id)
     return trace
+
+
+def get_trace(trace_id: uuid.UUID | str, *, author: Author) -> Trace:
+    """Return a trace that this author may read; raises `NotFoundError` alike for none and for another's private one."""
+    trace: Trace | None = Trace.objects.readable_by(author).filter(pk=trace_id).first()
+    if trace is None:
+        raise NotFoundError("There is no such trace, or it is private.")
+    return trace
+
+
+def share_trace(trace_id: uuid.UUID | str, *, author: Author, visibility: str) -> Trace:
+    """Change who may read one's own trace."""
+    chosen = check_visibility(visibility)
+    with transaction.atomic():
+        trace = _own_trace(trace_id, author)
+        trace.visibility = chosen
+        trace.save(update_fields=["visibility"])
+    return trace
+
+
+def delete_trace(trace_id: uuid.UUID | str, *, author: Author) -> None:
+    """Delete one's own trace for good. Raises `ForbiddenError` for somebody else's or nobody's."""
+    with transaction.atomic():
+        _own_trace(trace_id, author).delete()
+
+
+def _own_trace(trace_id: uuid.UUID | str, author: Author) -> Trace:
+    trace = get_trace(trace_id, author=author)
+    if not trace.is_owned_by(author):
+        raise ForbiddenError("This trace is not yours. Only who made it may change or delete it.")
+    locked: Trace = Trace.objects.select_for_update().get(pk=trace.pk)
+    return locked
 
 
 def _traceable(wanted: Sequence[str] | None) -> list[str]:

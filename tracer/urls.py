@@ -13,4 +13,6 @@ urlpatterns = [
     path("documents/<slug:corpus>/<path:key>/", views.document_detail, name="document-detail"),
     path("traces/", views.trace_list, name="trace-list"),
     path("traces/<uuid:trace_id>/", views.trace_detail, name="trace-detail"),
+    path("traces/<uuid:trace_id>/share/", views.trace_share, name="trace-share"),
+    path("traces/<uuid:trace_id>/delete/", views.trace_delete, name="trace-delete"),
 ]

@@ -6,19 +6,22 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from tracer import services
 from tracer.engine import Boundaries, RankBy
 from tracer.highlighting import is_blank, segments
 from tracer.models import Corpus, Trace
 from tracer.presentation import GoneError, present_trace, read_document
-from webapp.errors import FairgroundError
+from webapp.errors import FairgroundError, NotFoundError
+from webapp.ownership import Visibility, author_of
 
 MAX_SHOWN_CHARACTERS = 200_000
 MAX_LISTED_DOCUMENTS = 50
+MAX_LISTED_TRACES = 20
 
 
 @require_GET
@@ -59,10 +62,10 @@ def document_detail(request: HttpRequest, corpus: str, key: str) -> HttpResponse
 def _marks(request: HttpRequest, document: str, text: str) -> list[dict[str, Any]]:
     """Return where a trace's spans stand in a document: by their words, checked at each place found."""
     try:
-        trace = Trace.objects.filter(pk=uuid.UUID(request.GET.get("trace", ""))).first()
-    except ValueError:
+        trace = services.get_trace(uuid.UUID(request.GET.get("trace", "")), author=author_of(request))
+    except (ValueError, NotFoundError):
         return []
-    if trace is None or trace.result is None:
+    if trace.result is None:
         return []
     wanted = request.GET.get("span", "")
     marks: list[dict[str, Any]] = []
@@ -91,6 +94,9 @@ def trace_list(request: HttpRequest) -> HttpResponse:
         "boundaries": list(Boundaries),
         "rankings": list(RankBy),
         "posted": request.POST,
+        "visibilities": Visibility.choices,
+        "own_traces": Trace.objects.owned_by(author_of(request))[:MAX_LISTED_TRACES],
+        "public_traces": Trace.objects.listed()[:MAX_LISTED_TRACES],
         "error": error,
     }
     return render(request, "tracer/trace_list.html", context, status=422 if error else 200)
@@ -112,6 +118,8 @@ def _request_from_form(request: HttpRequest) -> Trace:
         prompt=form.get("prompt", "").replace("\r\n", "\n"),
         corpora=form.getlist("corpora") or None,
         parameters=parameters,
+        author=author_of(request, remember=True),
+        visibility=form.get("visibility") or Visibility.LINK,
     )
 
 
@@ -133,7 +141,8 @@ class Selection:
 @require_GET
 def trace_detail(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
     """Show a trace: highlighted text, documents, table of spans; `?embed=1` for another page's panel."""
-    trace = get_object_or_404(Trace, pk=trace_id)
+    author = author_of(request)
+    trace = get_object_or_404(Trace.objects.readable_by(author), pk=trace_id)
     shown = present_trace(trace)
     spans = shown.get("spans", [])
     selection = Selection.of(request, len(spans))
@@ -145,11 +154,34 @@ def trace_detail(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
         "documents": _documents(shown, selection),
         "n_hidden_documents": max(0, len(shown.get("documents", [])) - MAX_LISTED_DOCUMENTS),
         "selection": selection,
+        "is_own": trace.is_owned_by(author),
+        "visibilities": Visibility.choices,
         "embed": "&embed=1" if request.GET.get("embed") else "",
         "corpora": {c.slug: c for c in Corpus.objects.filter(slug__in=trace.corpora)},
     }
     template = "tracer/_trace.html" if request.GET.get("embed") and request.htmx else "tracer/trace_detail.html"  # type: ignore[attr-defined]
     return render(request, template, context)
+
+
+@require_POST
+def trace_share(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
+    """Change who may read one's own trace, and go back to it."""
+    visibility = request.POST.get("visibility", "")
+    try:
+        return redirect(services.share_trace(trace_id, author=author_of(request), visibility=visibility))
+    except FairgroundError as error:
+        return render(request, "error.html", {"error": error}, status=error.status)
+
+
+@require_POST
+def trace_delete(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
+    """Delete one's own trace."""
+    try:
+        services.delete_trace(trace_id, author=author_of(request))
+    except FairgroundError as error:
+        return render(request, "error.html", {"error": error}, status=error.status)
+    messages.success(request, "The trace is deleted.")
+    return redirect("tracer:trace-list")
 
 
 def _selected_spans(spans: list[dict[str, Any]], selection: Selection) -> frozenset[int]:

@@ -2,6 +2,7 @@
 
 FairgroundError            what happened, why, what to do; an HTTP status and a stable code
 ├── BadInputError  (400)   a value that cannot be used
+├── ForbiddenError (403)   the asker may see it, but not do this
 ├── NotFoundError  (404)   no such thing, or one that is closed to the asker
 ├── ConflictError  (409)   contradicts what is stored
 └── BusyError      (503)   would work later; `retry_after_s` says when
@@ -37,6 +38,13 @@ class BadInputError(FairgroundError):
     """A value that cannot be used; `field` names it where there is one."""
 
     code = "bad-input"
+
+
+class ForbiddenError(FairgroundError):
+    """The asker may know of the thing, but may not do this with it."""
+
+    status = 403
+    code = "forbidden"
 
 
 class NotFoundError(FairgroundError):

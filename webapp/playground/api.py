@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -15,9 +14,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tracer.api import IDEMPOTENCY_KEY, PROBLEM, TraceSerializer
+from tracer.api import IDEMPOTENCY_KEY, PROBLEM, SharingSerializer, TraceSerializer
 from tracer.presentation import present_trace
 from webapp.idempotency import answer_once
+from webapp.ownership import Visibility, author_of
 from webapp.playground import services
 from webapp.playground.models import Checkpoint, Expert, Generation
 
@@ -55,6 +55,9 @@ class GenerationRequestSerializer(serializers.Serializer[Any]):
     top_p = serializers.FloatField(required=False, default=0.95)
     seed = serializers.IntegerField(required=False, allow_null=True, default=None)
     checkpoint = serializers.CharField(required=False, allow_null=True, default=None)
+    visibility = serializers.ChoiceField(
+        choices=Visibility.choices, required=False, default=Visibility.LINK.value, help_text="Who may read it."
+    )
 
 
 class GenerationSerializer(serializers.ModelSerializer[Generation]):
@@ -84,6 +87,7 @@ class GenerationSerializer(serializers.ModelSerializer[Generation]):
             "routing_shares",
             "timings_ms",
             "trace",
+            "visibility",
             "created_at",
             "finished_at",
         ]
@@ -125,7 +129,7 @@ class GenerationCreate(APIView):
         asked.is_valid(raise_exception=True)
 
         def create() -> Response:
-            generation = services.start_generation(**asked.validated_data)
+            generation = services.start_generation(**asked.validated_data, author=author_of(request))
             location = reverse("api-generation-detail", args=[generation.id])
             return Response(GenerationSerializer(generation).data, status=202, headers={"Location": location})
 
@@ -138,16 +142,33 @@ class GenerationDetail(APIView):
     @extend_schema(responses={200: GenerationSerializer, 404: PROBLEM})
     def get(self, request: Request, generation_id: uuid.UUID) -> Response:
         """Return a generation as it stands."""
-        return Response(GenerationSerializer(get_object_or_404(Generation, pk=generation_id)).data)
+        return Response(GenerationSerializer(services.get_generation(generation_id, author=author_of(request))).data)
+
+    @extend_schema(
+        request=SharingSerializer, responses={200: GenerationSerializer, 400: PROBLEM, 403: PROBLEM, 404: PROBLEM}
+    )
+    def patch(self, request: Request, generation_id: uuid.UUID) -> Response:
+        """Change who may read one's own answer and its trace."""
+        asked = SharingSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        made = services.share_generation(generation_id, author=author_of(request), **asked.validated_data)
+        return Response(GenerationSerializer(made).data)
+
+    @extend_schema(responses={204: None, 403: PROBLEM, 404: PROBLEM, 409: PROBLEM})
+    def delete(self, request: Request, generation_id: uuid.UUID) -> Response:
+        """Delete one's own finished answer and its trace for good."""
+        services.delete_generation(generation_id, author=author_of(request))
+        return Response(status=204)
 
 
 class GenerationCancel(APIView):
     """Stop a generation."""
 
-    @extend_schema(request=None, responses={202: GenerationSerializer, 404: PROBLEM})
+    @extend_schema(request=None, responses={202: GenerationSerializer, 403: PROBLEM, 404: PROBLEM})
     def post(self, request: Request, generation_id: uuid.UUID) -> Response:
         """Ask a generation to stop within a step; a finished one stays as it is."""
-        return Response(GenerationSerializer(services.cancel_generation(generation_id)).data, status=202)
+        stopped = services.cancel_generation(generation_id, author=author_of(request))
+        return Response(GenerationSerializer(stopped).data, status=202)
 
 
 class GenerationTrace(APIView):
@@ -156,6 +177,6 @@ class GenerationTrace(APIView):
     @extend_schema(request=None, responses={202: TraceSerializer, 404: PROBLEM, 409: PROBLEM})
     def post(self, request: Request, generation_id: uuid.UUID) -> Response:
         """Queue the trace of a finished answer, once; later calls give the same trace."""
-        trace = services.trace_generation(generation_id)
+        trace = services.trace_generation(generation_id, author=author_of(request))
         location = reverse("api-trace-detail", args=[trace.id])
         return Response(present_trace(trace), status=202, headers={"Location": location})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,8 @@ from django.utils import timezone
 
 from tracer.models import Trace
 from webapp.identifiers import uuid7
-from webapp.jobs import Job, JobQuerySet
+from webapp.jobs import Job
+from webapp.ownership import Owned, OwnedQuerySet
 
 
 class Checkpoint(models.Model):
@@ -62,7 +62,7 @@ class Expert(models.Model):
         return f"{self.checkpoint.slug}/{self.slug}"
 
 
-class Generation(Job):
+class Generation(Owned, Job):
     """One answer: what was asked, of whom, with which seed, and what came of it."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -83,7 +83,7 @@ class Generation(Job):
     timings_ms = models.JSONField(default=dict)
     trace = models.ForeignKey(Trace, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
 
-    objects: ClassVar[models.Manager[Generation]] = JobQuerySet.as_manager()
+    objects = OwnedQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]

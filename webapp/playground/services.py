@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from tracer.models import Trace
 from tracer.services import request_trace
-from webapp.errors import BadInputError, ConflictError, NotFoundError
+from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.inference import (
     CheckpointError,
     FinishEvent,
@@ -28,6 +28,7 @@ from webapp.inference import (
     load_checkpoint,
 )
 from webapp.jobs import JobStatus
+from webapp.ownership import NOBODY, Author, Visibility, check_visibility, ownership
 from webapp.playground import engines
 from webapp.playground.bus import BusEvent, token_bus
 from webapp.playground.models import Checkpoint, Expert, Generation
@@ -98,8 +99,11 @@ def start_generation(
     top_p: float = 0.95,
     seed: int | None = None,
     checkpoint: str | None = None,
+    author: Author = NOBODY,
+    visibility: str = Visibility.LINK,
 ) -> Generation:
     """Store a pending generation and queue it. `experts` None means all. Raises `BadInputError`."""
+    owned = ownership(author, visibility)
     prompt = storable(prompt)
     model = default_checkpoint(checkpoint)
     enabled = _enabled_experts(model, experts)
@@ -117,11 +121,58 @@ def start_generation(
             temperature=temperature,
             top_p=top_p,
             seed=seed,
+            **owned,
         )
         from webapp.playground import tasks
 
         enqueue_on_commit(tasks.run_generation, generation.id)
     return generation
+
+
+def get_generation(generation_id: uuid.UUID | str, *, author: Author) -> Generation:
+    """Return an answer that this author may read; raises `NotFoundError` alike for none and a private one."""
+    readable = Generation.objects.readable_by(author).select_related("checkpoint", "trace")
+    generation: Generation | None = readable.filter(pk=generation_id).first()
+    if generation is None:
+        raise NotFoundError("There is no such generation, or it is private.")
+    return generation
+
+
+def share_generation(generation_id: uuid.UUID | str, *, author: Author, visibility: str) -> Generation:
+    """Change who may read one's own answer; its trace follows."""
+    chosen = check_visibility(visibility)
+    with transaction.atomic():
+        generation = _own_generation(generation_id, author)
+        generation.visibility = chosen
+        generation.save(update_fields=["visibility"])
+        if generation.trace_id is not None:
+            Trace.objects.filter(pk=generation.trace_id).update(visibility=chosen)
+    return generation
+
+
+def delete_generation(generation_id: uuid.UUID | str, *, author: Author) -> None:
+    """Delete one's own finished answer and its trace for good."""
+    with transaction.atomic():
+        generation = _own_generation(generation_id, author)
+        if not generation.is_finished:
+            raise ConflictError("The answer is still being made. Stop it first.")
+        trace = generation.trace
+        generation.delete()
+        if trace is not None:
+            trace.delete()
+
+
+def _own_generation(generation_id: uuid.UUID | str, author: Author) -> Generation:
+    generation = get_generation(generation_id, author=author)
+    if not generation.is_owned_by(author):
+        raise ForbiddenError("This answer is not yours. Only who asked may change, stop or delete it.")
+    return _lock(generation)
+
+
+def _lock(generation: Generation) -> Generation:
+    rows = Generation.objects.select_for_update(of=("self",)).select_related("checkpoint", "trace")
+    locked: Generation = rows.get(pk=generation.pk)
+    return locked
 
 
 def _enabled_experts(checkpoint: Checkpoint, wanted: Sequence[str] | None) -> list[str]:
@@ -279,12 +330,17 @@ def end_data(generation: Generation) -> dict[str, Any]:
     }
 
 
-def cancel_generation(generation_id: uuid.UUID | str) -> Generation:
-    """Ask a generation to stop; one that waits still is cancelled at once."""
+def cancel_generation(generation_id: uuid.UUID | str, *, author: Author) -> Generation:
+    """Ask a generation to stop; one that waits still is cancelled at once.
+
+    An answer that belongs to someone is stopped by its owner or the operator; one that belongs to nobody by
+    whoever has its address.
+    """
     with transaction.atomic():
-        generation: Generation | None = Generation.objects.select_for_update().filter(pk=generation_id).first()
-        if generation is None:
-            raise NotFoundError("There is no such generation.")
+        generation = get_generation(generation_id, author=author)
+        if generation.has_owner and not (author.is_operator or generation.is_owned_by(author)):
+            raise ForbiddenError("This answer is not yours. Only who asked may stop it.")
+        generation = _lock(generation)
         if generation.is_finished:
             return generation
         was_pending = generation.status == JobStatus.PENDING
@@ -298,17 +354,20 @@ def cancel_generation(generation_id: uuid.UUID | str) -> Generation:
     return generation
 
 
-def trace_generation(generation_id: uuid.UUID | str) -> Trace:
-    """Trace a finished answer, once: later calls return the same trace."""
+def trace_generation(generation_id: uuid.UUID | str, *, author: Author) -> Trace:
+    """Trace a finished answer, once: later calls return the same trace, which belongs to whom the answer belongs."""
     with transaction.atomic():
-        generation: Generation | None = Generation.objects.select_for_update().filter(pk=generation_id).first()
-        if generation is None:
-            raise NotFoundError("There is no such generation.")
+        generation = _lock(get_generation(generation_id, author=author))
         if generation.trace_id and generation.trace is not None and generation.trace.status != JobStatus.FAILED:
             return generation.trace
         if not generation.is_finished:
             raise ConflictError("The answer is not finished. Trace it when it is.")
-        trace = request_trace(text=generation.text, prompt=generation.prompt)
+        trace = request_trace(
+            text=generation.text,
+            prompt=generation.prompt,
+            author=generation.owner,
+            visibility=generation.visibility,
+        )
         generation.trace = trace
         generation.save(update_fields=["trace"])
     return trace

@@ -13,9 +13,10 @@ from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.views.decorators.http import require_GET
 
 from webapp.errors import NotFoundError
+from webapp.ownership import author_of
 from webapp.playground.bus import BusEvent, token_bus
 from webapp.playground.models import Generation
-from webapp.playground.services import end_data
+from webapp.playground.services import end_data, get_generation
 from webapp.problems import problem_response
 
 WAIT_S = 3.0
@@ -24,8 +25,10 @@ WAIT_S = 3.0
 @require_GET
 async def generation_stream(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponseBase:
     """Relay tokens until the end; `Last-Event-ID` continues after that event."""
-    if await sync_to_async(_read_row)(generation_id) is None:
-        return problem_response(NotFoundError("There is no such generation."))
+    try:
+        await sync_to_async(_check_readable)(request, generation_id)
+    except NotFoundError as error:
+        return problem_response(error)
     last = request.headers.get("Last-Event-ID", "")
     after = int(last) if last.isdecimal() and len(last) < 12 else 0
     response = StreamingHttpResponse(_events(generation_id, after), content_type="text/event-stream; charset=utf-8")
@@ -51,6 +54,15 @@ async def _events(generation_id: uuid.UUID, after: int) -> AsyncIterator[bytes]:
             yield _format(event)
             if event.kind == "done":
                 return
+
+
+def _check_readable(request: HttpRequest, generation_id: uuid.UUID) -> None:
+    """Raise `NotFoundError` unless the asker may read the answer; give the connection back."""
+    try:
+        get_generation(generation_id, author=author_of(request))
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
 
 
 def _read_row(generation_id: uuid.UUID) -> Generation | None:

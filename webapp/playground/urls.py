@@ -11,5 +11,7 @@ urlpatterns = [
     path("playground/", views.home, name="home"),
     path("playground/<uuid:generation_id>/", views.generation, name="generation"),
     path("playground/<uuid:generation_id>/stop/", views.stop, name="stop"),
+    path("playground/<uuid:generation_id>/share/", views.share, name="share"),
+    path("playground/<uuid:generation_id>/delete/", views.delete, name="delete"),
     path("playground/<uuid:generation_id>/matches/", views.show_matches, name="show-matches"),
 ]

@@ -6,11 +6,13 @@ import math
 import uuid
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp.errors import BadInputError, FairgroundError, NotFoundError
+from webapp.ownership import Visibility, author_of
 from webapp.playground import services
 from webapp.playground.models import Checkpoint, Generation
 
@@ -28,14 +30,15 @@ def home(request: HttpRequest) -> HttpResponse:
     """Offer the form; on POST start an answer and go to its permalink. A link may prefill, never submit."""
     if request.method == "POST":
         try:
-            return HttpResponseRedirect(_start(request.POST).get_absolute_url(), status=303)
+            return HttpResponseRedirect(_start(request).get_absolute_url(), status=303)
         except FairgroundError as error:
             context = _context(request.POST, error=error, is_submitted=True)
             return render(request, "playground/home.html", context, status=422)
     return render(request, "playground/home.html", _context(request.GET))
 
 
-def _start(form: QueryDict) -> Generation:
+def _start(request: HttpRequest) -> Generation:
+    form = request.POST
     return services.start_generation(
         prompt=form.get("prompt", "").replace("\r\n", "\n"),
         experts=form.getlist("experts"),
@@ -44,6 +47,8 @@ def _start(form: QueryDict) -> Generation:
         top_p=_number(form, "top_p"),
         seed=int(_number(form, "seed")) if form.get("seed", "").strip() else None,
         checkpoint=form.get("checkpoint") or None,
+        author=author_of(request, remember=True),
+        visibility=form.get("visibility") or Visibility.LINK,
     )
 
 
@@ -84,10 +89,16 @@ def _context(form: QueryDict, *, error: FairgroundError | None = None, is_submit
 @require_GET
 def generation(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponse:
     """Show an answer with the form that made it; while it is made, the page's script relays the stream."""
-    made = get_object_or_404(Generation.objects.select_related("checkpoint", "trace"), pk=generation_id)
+    author = author_of(request)
+    try:
+        made = services.get_generation(generation_id, author=author)
+    except NotFoundError as error:
+        return render(request, "404.html", {"exception": error.message}, status=404)
     context = _context(QueryDict())
     context |= {
         "generation": made,
+        "is_own": made.is_owned_by(author),
+        "visibilities": Visibility.choices,
         "checkpoint": made.checkpoint,
         "prompt": made.prompt,
         "values": {name: getattr(made, name) for name in DEFAULTS},
@@ -108,20 +119,43 @@ def generation(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponse:
 def stop(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponse:
     """Stop an answer and go back to it."""
     try:
-        made = services.cancel_generation(generation_id)
-    except NotFoundError as error:
-        return render(request, "404.html", {"exception": error.message}, status=404)
-    return redirect(made)
+        return redirect(services.cancel_generation(generation_id, author=author_of(request)))
+    except FairgroundError as error:
+        return _refuse(request, error)
+
+
+@require_POST
+def share(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponse:
+    """Change who may read one's own answer, and go back to it."""
+    visibility = request.POST.get("visibility", "")
+    try:
+        return redirect(services.share_generation(generation_id, author=author_of(request), visibility=visibility))
+    except FairgroundError as error:
+        return _refuse(request, error)
+
+
+@require_POST
+def delete(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponse:
+    """Delete one's own answer and its trace."""
+    try:
+        services.delete_generation(generation_id, author=author_of(request))
+    except FairgroundError as error:
+        return _refuse(request, error)
+    messages.success(request, "The answer and its trace are deleted.")
+    return redirect("playground:home")
 
 
 @require_POST
 def show_matches(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponse:
     """Start the trace of an answer and go back to it."""
+    author = author_of(request)
     try:
-        services.trace_generation(generation_id)
-    except NotFoundError as error:
-        return render(request, "404.html", {"exception": error.message}, status=404)
+        services.trace_generation(generation_id, author=author)
+        made = services.get_generation(generation_id, author=author)
     except FairgroundError as error:
-        return render(request, "playground/home.html", _context(QueryDict(), error=error), status=error.status)
-    made = get_object_or_404(Generation, pk=generation_id)
+        return _refuse(request, error)
     return HttpResponseRedirect(f"{made.get_absolute_url()}#matches", status=303)
+
+
+def _refuse(request: HttpRequest, error: FairgroundError) -> HttpResponse:
+    return render(request, "error.html", {"error": error}, status=error.status)
