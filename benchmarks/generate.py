@@ -75,14 +75,14 @@ def eight_masks(checkpoint: LoadedCheckpoint) -> list[tuple[str, ...]]:
 class Peer:
     """transformers' models of the reduced checkpoints."""
 
-    def __init__(self, path: Path, masks: list[tuple[str, ...]], folder: Path) -> None:
+    def __init__(self, path: Path, masks: list[tuple[str, ...]], folder: Path, dtype: torch.dtype) -> None:
         self._models = {}
         for i, mask in enumerate(dict.fromkeys(masks)):
             reduce_checkpoint(path, folder / str(i), mask)
             model = FlexOlmoForCausalLM.from_pretrained(folder / str(i), experts_implementation="grouped_mm")
             model.generation_config.eos_token_id = None
             model.generation_config.pad_token_id = 0
-            self._models[mask] = model.eval().float()
+            self._models[mask] = model.eval().to(dtype)
 
     def generate(self, mask: tuple[str, ...], ids: list[int], n_tokens: int) -> list[int]:
         out = self._models[mask].generate(
@@ -108,12 +108,12 @@ def best_rate(run: Callable[[], int], repeats: int) -> float:
 
 
 def measure(path: Path, folder: Path, arguments: argparse.Namespace) -> None:
-    checkpoint = load_checkpoint(path, dtype="float32", device="cpu")
+    checkpoint = load_checkpoint(path, dtype=arguments.dtype, device="cpu")
     checkpoint.eos_token_ids = frozenset()
     masks = eight_masks(checkpoint)
     full = [tuple(checkpoint.expert_slugs)] * 8
     ids = checkpoint.tokenizer.encode(PROMPT).ids
-    peer = Peer(path, masks, folder)
+    peer = Peer(path, masks, folder, checkpoint.decoder.dtype)
     n, repeats = arguments.tokens, arguments.repeats
 
     def count(finishes: list[FinishEvent]) -> int:
@@ -132,7 +132,7 @@ def measure(path: Path, folder: Path, arguments: argparse.Namespace) -> None:
         a == b for answer, other in zip(answers, expected, strict=True) for a, b in zip(answer, other, strict=True)
     )
     size = f"{checkpoint.n_parameters / 1e6:.1f} M parameters"
-    print(f"{size}, {len(ids)} + {n} tokens, {arguments.threads} thread(s), float32")
+    print(f"{size}, {len(ids)} + {n} tokens, {arguments.threads} thread(s), {arguments.dtype}")
     for what, rate, other in (
         ("eight requests, eight masks", mixed, peer_eight),
         ("one request", one, peer_one),
@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="a FlexOlmo folder; a random 12 M model by default")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     transformers_logging.disable_progress_bar()

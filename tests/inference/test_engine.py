@@ -24,6 +24,8 @@ from webapp.inference import (
     UnknownExpertError,
     load_checkpoint,
 )
+from webapp.inference.decoder import Segment
+from webapp.inference.linear import make_linear
 
 ALL = frozenset(EXPERTS)
 
@@ -220,7 +222,7 @@ def test_submit_after_close_is_refused_and_close_cancels(checkpoint: LoadedCheck
 
 def test_nan_logits_fail_one_request_and_leave_no_trace(checkpoint: LoadedCheckpoint) -> None:
     for layer in checkpoint.decoder.weights.layers:
-        layer.down[3].fill_(float("nan"))
+        layer.down[3] = make_linear(torch.full((32, 24), float("nan")))
     good = [sampled(seed, experts=frozenset(["public", "web"]), max_tokens=40) for seed in range(6)]
     with InferenceEngine(checkpoint, max_rows=3) as engine:
         alone = [engine.submit(request).result().token_ids for request in good]
@@ -243,10 +245,11 @@ def test_failing_forward_ends_only_its_request(
     forward = checkpoint.decoder.forward
     poison = 7
 
-    def fail_on_poison(ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if (ids == poison).any() and (ids.shape[1] == 1) == (failing_tokens == 1):
-            raise torch.OutOfMemoryError("no memory")
-        return forward(ids, *args, **kwargs)
+    def fail_on_poison(segments: list[Segment], *args: Any, **kwargs: Any) -> Any:
+        for segment in segments:
+            if poison in segment.ids and (len(segment.ids) == 1) == (failing_tokens == 1):
+                raise torch.OutOfMemoryError("no memory")
+        return forward(segments, *args, **kwargs)
 
     monkeypatch.setattr(checkpoint.decoder, "forward", fail_on_poison)
     monkeypatch.setattr("webapp.inference.sampling.Sampler.draw", lambda self, logits: poison)
@@ -263,12 +266,43 @@ def test_failing_forward_ends_only_its_request(
 
 
 def test_small_cache_budget_makes_requests_wait_not_fail(checkpoint: LoadedCheckpoint) -> None:
-    per_token = checkpoint.decoder.new_cache().bytes_per_token
-    with InferenceEngine(checkpoint, max_rows=4, max_cache_bytes=2 * 128 * per_token) as engine:
-        handles = [engine.submit(sampled(seed, max_tokens=20 + 15 * seed)) for seed in range(6)]
+    per_token = checkpoint.decoder.cache_bytes_per_token
+    with InferenceEngine(checkpoint, max_rows=4, max_cache_bytes=4 * 64 * per_token) as engine:
+        handles = [engine.submit(sampled(seed, max_tokens=20 + 25 * seed)) for seed in range(8)]
         assert {handle.result().reason for handle in handles} == {"length"}
         with pytest.raises(ContextOverflowError, match="cache"):
             InferenceEngine(checkpoint, max_cache_bytes=1).submit(sampled(0))
+
+
+def test_clients_take_turns_when_one_has_queued_many(checkpoint: LoadedCheckpoint, steps: threading.Semaphore) -> None:
+    with InferenceEngine(checkpoint, max_rows=1) as engine:
+        many = [engine.submit(sampled(seed, max_tokens=1, client="many")) for seed in range(6)]
+        few = [engine.submit(sampled(seed, max_tokens=1, client="few")) for seed in range(2)]
+        steps.release(6)
+        assert [handle.result().reason for handle in few] == ["length"] * 2
+        assert many[-1].next_event(timeout_s=0) is None
+        steps.release(10)
+        assert many[-1].result().reason == "length"
+
+
+def test_logits_are_the_same_to_the_last_bit_whatever_else_is_in_the_batch(checkpoint: LoadedCheckpoint) -> None:
+    decoder = checkpoint.decoder
+    cache = decoder.new_cache(64 * 64)
+    texts = [TEXT[start : start + 2 + 17 * start] for start in range(9)]
+    rows = []
+    for number, text in enumerate(texts):
+        ids = checkpoint.tokenizer.encode(text).ids
+        extent = cache.reserve(len(ids) + 8)
+        assert extent is not None
+        rows.append((extent, ids, checkpoint.mask_for(EXPERTS[number % 3 :])))
+    prompts = [Segment(extent, 0, ids, mask) for extent, ids, mask in rows]
+    together = decoder.forward(prompts, cache)[0]
+    alone = torch.cat([decoder.forward([segment], cache)[0] for segment in prompts])
+    assert torch.equal(together, alone)
+    steps = [Segment(extent, len(ids), [5], mask) for extent, ids, mask in rows]
+    together = decoder.forward([*steps[:4], prompts[4], *steps[5:]], cache)[0]
+    for place in (0, 3, 5, 8):
+        assert torch.equal(together[place], decoder.forward([steps[place]], cache)[0][0])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

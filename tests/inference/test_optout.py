@@ -20,6 +20,7 @@ from webapp.inference import (
     token_logits,
     verify_optout,
 )
+from webapp.inference.linear import make_linear
 from webapp.inference.masked import MaskedFlexOlmoForCausalLM, RoutingRecord
 
 SUBSETS = [subset for size in range(1, 5) for subset in combinations(EXPERTS, size)]
@@ -95,8 +96,8 @@ def test_disabled_expert_is_never_computed(engine: InferenceEngine) -> None:
 def test_disabled_expert_may_hold_nan(checkpoint: LoadedCheckpoint) -> None:
     expected = token_logits(checkpoint, range(1, 20), frozenset(["public", "web"]))
     for layer in checkpoint.decoder.weights.layers:
-        layer.gate_up[2].fill_(float("nan"))
-        layer.down[3].fill_(float("nan"))
+        layer.gate_up[2] = make_linear(torch.full((48, 32), float("nan")))
+        layer.down[3] = make_linear(torch.full((32, 24), float("nan")))
     assert torch.equal(token_logits(checkpoint, range(1, 20), frozenset(["public", "web"])), expected)
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 from webapp.inference import layout
 from webapp.inference.card import EXPERTS_FILE, CheckpointCard, read_checkpoint_card, read_json
 from webapp.inference.config import CheckpointConfig, ModelConfig, read_config, rotary_tables
-from webapp.inference.decoder import Decoder, DecoderShape, DecoderWeights, LayerWeights
+from webapp.inference.decoder import Decoder, DecoderShape, DecoderWeights, LayerWeights, cache_dtype
 from webapp.inference.errors import CheckpointError
+from webapp.inference.linear import Linear, make_linear
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MAX_FLOAT32_PARAMETERS_ON_CPU = 500_000_000
@@ -81,7 +82,9 @@ def load_checkpoint(
     memory = layout.estimate_memory(config.model, len(indices), 1)
     torch_dtype = _pick_dtype(dtype, target, memory.weight_bytes)
     n_parameters = memory.weight_bytes
-    memory = layout.estimate_memory(config.model, len(indices), torch_dtype.itemsize)
+    memory = layout.estimate_memory(
+        config.model, len(indices), torch_dtype.itemsize, cache_dtype(torch_dtype, target).itemsize
+    )
     _check_memory(path, memory, target)
     digest = checkpoint_digest(path)
     with ExitStack() as stack:
@@ -119,17 +122,16 @@ class _Source:
     def read(self, name: str) -> Tensor:
         return self._cast(self._open[self._stored[name].file].get_tensor(name))
 
-    def read_matrix(self, *names: str) -> Tensor:
-        """Matrices stored (out, in), side by side as one of (in, out)."""
-        return torch.cat([self.read(name) for name in names]).t().contiguous()
+    def read_linear(self, *names: str) -> Linear:
+        """Matrices stored (out, in) and their biases, if they have any, side by side as one product."""
+        weights = [self.read(f"{name}.weight") for name in names]
+        biases = [self.read(f"{name}.bias") for name in names if f"{name}.bias" in self._stored]
+        return make_linear(torch.cat(weights), torch.cat(biases) if biases else None)
 
-    def read_matrix_part(self, name: str, index: int) -> Tensor:
+    def read_linear_part(self, name: str, index: int) -> Linear:
         """One expert's matrix of a fused tensor, without reading the others."""
         part = self._open[self._stored[name].file].get_slice(name)[index : index + 1][0]
-        return self._cast(part).t().contiguous()
-
-    def read_optional(self, name: str) -> Tensor | None:
-        return self.read(name) if name in self._stored else None
+        return make_linear(self._cast(part))
 
     def _cast(self, tensor: Tensor) -> Tensor:
         # A copy, so that no weight stays mapped to a file that may be replaced.
@@ -142,35 +144,31 @@ def _read_weights(
     embedding = source.read("model.embed_tokens.weight")
     norm = source.read("model.norm.weight")
     layers = [_read_layer(source, layer, experts, is_fused=is_fused) for layer in range(config.model.num_hidden_layers)]
-    head = embedding.t() if config.model.tie_word_embeddings else source.read_matrix("lm_head.weight")
+    head = make_linear(embedding) if config.model.tie_word_embeddings else source.read_linear("lm_head")
     cos, sin = rotary_tables(config)
-    return DecoderWeights(embedding, norm, head, layers, cos.to(head.device), sin.to(head.device))
+    return DecoderWeights(embedding, norm, head, layers, cos.to(embedding.device), sin.to(embedding.device))
 
 
 def _read_layer(source: _Source, layer: int, experts: Sequence[int], *, is_fused: bool) -> LayerWeights:
     root = f"model.layers.{layer}."
     attention = f"{root}self_attn."
-    biases = [source.read_optional(f"{attention}{letter}_proj.bias") for letter in "qkv"]
-    present = [bias for bias in biases if bias is not None]
     gate_up, down = [], []
     for expert in experts:
         name = f"{root}mlp.experts."
         if is_fused:
-            gate_up.append(source.read_matrix_part(f"{name}gate_up_proj", expert))
-            down.append(source.read_matrix_part(f"{name}down_proj", expert))
+            gate_up.append(source.read_linear_part(f"{name}gate_up_proj", expert))
+            down.append(source.read_linear_part(f"{name}down_proj", expert))
         else:
-            gate_up.append(source.read_matrix(*(f"{name}{expert}.{part}_proj.weight" for part in ("gate", "up"))))
-            down.append(source.read_matrix(f"{name}{expert}.down_proj.weight"))
+            gate_up.append(source.read_linear(*(f"{name}{expert}.{part}_proj" for part in ("gate", "up"))))
+            down.append(source.read_linear(f"{name}{expert}.down_proj"))
     return LayerWeights(
-        qkv=source.read_matrix(*(f"{attention}{letter}_proj.weight" for letter in "qkv")),
-        qkv_bias=torch.cat(present) if present else None,
-        out=source.read_matrix(f"{attention}o_proj.weight"),
-        out_bias=source.read_optional(f"{attention}o_proj.bias"),
+        qkv=source.read_linear(*(f"{attention}{letter}_proj" for letter in "qkv")),
+        out=source.read_linear(f"{attention}o_proj"),
         q_norm=source.read(f"{attention}q_norm.weight"),
         k_norm=source.read(f"{attention}k_norm.weight"),
         attention_norm=source.read(f"{root}post_attention_layernorm.weight"),
         feed_forward_norm=source.read(f"{root}post_feedforward_layernorm.weight"),
-        router=source.read(f"{root}mlp.gate.weight")[list(experts)].t().contiguous(),
+        router=make_linear(source.read(f"{root}mlp.gate.weight")[list(experts)]),
         gate_up=gate_up,
         down=down,
     )

@@ -1,10 +1,11 @@
-"""The FlexOlmo forward pass over slots of a key-value cache, with an expert mask a row.
+"""The FlexOlmo forward pass over rows of different masks and lengths in one batch.
 
 Equal to transformers' FlexOlmo (OLMo 2 blocks: norms after attention and after
 the feed-forward part, q/k norm, rotary positions; Shi et al., arXiv 2507.07024)
 with the router's logits of disabled experts at −inf before the softmax, which is
 the same as removing these experts and their router rows. A disabled expert is
-never multiplied: rows are gathered per expert by mask. Knows no text.
+never multiplied: tokens are gathered per expert by mask and routing. Each row
+attends to its own extent of the cache alone. Knows no text.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from webapp.inference.kv_cache import KeyValueCache
+from webapp.inference.kv_cache import Extent, KeyValueCache
+from webapp.inference.linear import Linear
+
+_MAX_PLANS = 256
 
 
 @dataclass(frozen=True)
@@ -38,23 +42,17 @@ class DecoderShape:
 
 @dataclass
 class LayerWeights:
-    """One block; `gate_up` and `down` hold one tensor an expert.
+    """One block; `gate_up` and `down` hold one matrix an expert."""
 
-    Matrices are stored (in, out), contiguous: measured on CPUs, products of few rows
-    are 1.5 to 2 times faster than with transformers' (out, in).
-    """
-
-    qkv: Tensor  # hidden, (heads + 2 kv_heads) * head
-    qkv_bias: Tensor | None
-    out: Tensor  # heads * head, hidden
-    out_bias: Tensor | None
+    qkv: Linear  # hidden → (heads + 2 kv_heads) * head
+    out: Linear  # heads * head → hidden
     q_norm: Tensor
     k_norm: Tensor
     attention_norm: Tensor
     feed_forward_norm: Tensor
-    router: Tensor  # hidden, experts
-    gate_up: list[Tensor]  # each hidden, 2 * inner
-    down: list[Tensor]  # each inner, hidden
+    router: Linear  # hidden → experts
+    gate_up: list[Linear]  # each hidden → 2 * inner
+    down: list[Linear]  # each inner → hidden
 
 
 @dataclass
@@ -63,52 +61,58 @@ class DecoderWeights:
 
     embedding: Tensor  # vocabulary, hidden
     norm: Tensor
-    head: Tensor  # hidden, vocabulary
+    head: Linear  # hidden → vocabulary
     layers: list[LayerWeights]
     cos: Tensor  # context, head
     sin: Tensor
 
 
 @dataclass(frozen=True)
-class MaskPlan:
-    """Which rows of a batch each expert may see.
+class Segment:
+    """Tokens `ids` that continue a row whose `extent` holds `start` positions already."""
 
-    `blocked` is (rows, experts), True where an expert is off; None when all are on.
-    `groups` lists (expert, row numbers or None for every row) for the experts that
-    are on for at least one row.
+    extent: Extent
+    start: int
+    ids: Sequence[int]
+    mask: tuple[bool, ...]  # over resident experts
+
+
+@dataclass(frozen=True)
+class _MaskPlan:
+    """Which of a batch's tokens each expert may see.
+
+    `blocked` is (tokens, experts), True where an expert is off; None when all are on.
+    `groups` lists (expert, token numbers or None for every token) for the experts that
+    are on for at least one token.
     """
 
     blocked: Tensor | None
-    groups: tuple[tuple[int, Tensor | None, int], ...]
+    groups: tuple[tuple[int, Tensor | None], ...]
 
     @classmethod
-    def make(cls, masks: Sequence[tuple[bool, ...]], device: torch.device) -> MaskPlan:
-        groups: list[tuple[int, Tensor | None, int]] = []
-        for expert in range(len(masks[0])):
-            rows = [row for row, mask in enumerate(masks) if mask[expert]]
-            if len(rows) == len(masks):
-                groups.append((expert, None, len(rows)))
-            elif rows:
-                groups.append((expert, torch.tensor(rows, device=device), len(rows)))
-        is_full = all(all(mask) for mask in masks)
-        blocked = None if is_full else ~torch.tensor(masks, dtype=torch.bool, device=device)
-        return cls(blocked, tuple(groups))
+    def make(cls, masks: Sequence[tuple[bool, ...]], device: torch.device) -> _MaskPlan:
+        """The plan of tokens with `masks`, one a token."""
+        table = torch.tensor(masks, dtype=torch.bool)
+        groups: list[tuple[int, Tensor | None]] = []
+        for expert in range(table.shape[1]):
+            allowed = table[:, expert]
+            if bool(allowed.all()):
+                groups.append((expert, None))
+            elif bool(allowed.any()):
+                groups.append((expert, allowed.nonzero().flatten().to(device)))
+        return cls(None if bool(table.all()) else (~table).to(device), tuple(groups))
 
 
 @dataclass
 class _Step:
     """What all layers of one forward share."""
 
-    first_row: int
-    n_rows: int
-    n_tokens: int
-    positions: Tensor  # rows, tokens
-    n_seen: int
-    cos: Tensor  # rows, 1, tokens, head
+    segments: Sequence[Segment]
+    slots: Tensor  # each token's position in the arena
+    cos: Tensor  # tokens, 1, head
     sin: Tensor
-    allowed: Tensor | None  # rows, 1, tokens, n_seen
-    is_causal: bool
-    row_numbers: Tensor
+    causal: list[Tensor | None]  # a segment's mask (its tokens, positions), or None
+    plan: _MaskPlan
 
 
 class Decoder:
@@ -120,105 +124,109 @@ class Decoder:
         self.device = weights.embedding.device
         self.dtype = weights.embedding.dtype
         self.expert_computations = [0] * shape.n_experts
-        self._ticks = torch.arange(weights.cos.shape[0], device=self.device)
+        self.cache_dtype = cache_dtype(self.dtype, self.device)
+        self._plans: dict[tuple[tuple[int, tuple[bool, ...]], ...], _MaskPlan] = {}
 
-    def new_cache(self) -> KeyValueCache:
+    @property
+    def cache_bytes_per_token(self) -> int:
         s = self.shape
-        return KeyValueCache(s.n_layers, s.n_kv_heads, s.head_size, self.dtype, self.device)
+        return 2 * s.n_layers * s.n_kv_heads * s.head_size * self.cache_dtype.itemsize
+
+    def new_cache(self, n_tokens: int) -> KeyValueCache:
+        """A cache with room for `n_tokens`, a multiple of the page size."""
+        s = self.shape
+        return KeyValueCache(s.n_layers, s.n_kv_heads, s.head_size, self.cache_dtype, self.device, n_tokens)
 
     @torch.inference_mode()
     def forward(
-        self,
-        ids: Tensor,
-        starts: Sequence[int],
-        cache: KeyValueCache,
-        plan: MaskPlan,
-        *,
-        first_row: int = 0,
-        all_positions: bool = False,
+        self, segments: Sequence[Segment], cache: KeyValueCache, *, all_positions: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Logits and routing weights of the last (or all) positions.
+        """Logits and routing weights after the last token of each segment (or after every token).
 
-        ids (rows, tokens) continue the cache rows `first_row…` at positions `starts`;
-        several rows need tokens = 1, several tokens need rows = 1. Returns logits
-        (n, vocabulary) in float32 and routing weights (n, experts), summed over layers,
-        with n = rows, or tokens with `all_positions`.
+        Returns logits (n, vocabulary) in float32 and routing weights (n, layers, experts),
+        with n = segments, or all their tokens with `all_positions`.
         """
-        step = self._plan_step(ids, starts, first_row)
-        hidden = F.embedding(ids.reshape(-1), self.weights.embedding)
-        routing: Tensor | None = None
-        for index, layer in enumerate(self.weights.layers):
-            attended = self._attend(hidden, layer, cache.keys[index], cache.values[index], step)
-            hidden = hidden + self._norm(attended, layer.attention_norm)
-            mixed, shares = self._mix_experts(hidden, layer, plan)
+        ids = [token for segment in segments for token in segment.ids]
+        step = self._plan_step(segments)
+        hidden = F.embedding(torch.tensor(ids, device=self.device), self.weights.embedding)
+        routing = []
+        for layer, keys, values in zip(self.weights.layers, cache.keys, cache.values, strict=True):
+            hidden = hidden + self._norm(self._attend(hidden, layer, keys, values, step), layer.attention_norm)
+            mixed, shares = self._mix_experts(hidden, layer, step.plan)
             hidden = hidden + self._norm(mixed, layer.feed_forward_norm)
-            routing = shares if routing is None else routing + shares
-        assert routing is not None
-        if not all_positions and step.n_tokens > 1:
-            hidden, routing = hidden[-1:], routing[-1:]
-        logits = self._norm(hidden, self.weights.norm) @ self.weights.head
-        return logits.float(), routing
+            routing.append(shares)
+        stacked = torch.stack(routing, 1)
+        if not all_positions and len(ids) > len(segments):
+            ends = torch.tensor([len(segment.ids) for segment in segments], device=self.device).cumsum(0) - 1
+            hidden, stacked = hidden[ends], stacked[ends]
+        return self.weights.head(self._norm(hidden, self.weights.norm)).float(), stacked
 
-    def _plan_step(self, ids: Tensor, starts: Sequence[int], first_row: int) -> _Step:
-        n_rows, n_tokens = ids.shape
-        if n_rows > 1 and n_tokens > 1:
-            raise ValueError("several rows advance by one token each")
-        n_seen = max(starts) + n_tokens
-        begin = torch.tensor(starts, device=self.device)
-        positions = begin[:, None] + self._ticks[:n_tokens]
-        is_causal = n_tokens > 1 and n_seen == n_tokens
-        allowed = None
-        if not is_causal and n_rows * n_tokens > 1:
-            allowed = (self._ticks[:n_seen] <= positions[..., None])[:, None]
+    def _plan_step(self, segments: Sequence[Segment]) -> _Step:
+        positions: list[int] = []
+        slots: list[int] = []
+        causal: list[Tensor | None] = []
+        for segment in segments:
+            end = segment.start + len(segment.ids)
+            positions.extend(range(segment.start, end))
+            slots.extend(range(segment.extent.start + segment.start, segment.extent.start + end))
+            is_partial = segment.start > 0 and len(segment.ids) > 1
+            causal.append(self._causal_mask(len(segment.ids), end) if is_partial else None)
+        at = torch.tensor(positions, device=self.device)
         return _Step(
-            first_row=first_row,
-            n_rows=n_rows,
-            n_tokens=n_tokens,
-            positions=positions,
-            n_seen=n_seen,
-            cos=self.weights.cos[positions][:, None],
-            sin=self.weights.sin[positions][:, None],
-            allowed=allowed,
-            is_causal=is_causal,
-            row_numbers=self._ticks[:n_rows],
+            segments=segments,
+            slots=torch.tensor(slots, device=self.device),
+            cos=self.weights.cos[at][:, None],
+            sin=self.weights.sin[at][:, None],
+            causal=causal,
+            plan=self._mask_plan(segments),
         )
 
+    def _causal_mask(self, n_new: int, n_seen: int) -> Tensor:
+        every = torch.ones(n_new, n_seen, dtype=torch.bool, device=self.device)
+        return every.tril(n_seen - n_new)
+
+    def _mask_plan(self, segments: Sequence[Segment]) -> _MaskPlan:
+        key = tuple((len(segment.ids), segment.mask) for segment in segments)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            masks = [mask for n_tokens, mask in key for _ in range(n_tokens)]
+            plan = self._plans[key] = _MaskPlan.make(masks, self.device)
+        return plan
+
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), weight, self.shape.epsilon)
+        return F.rms_norm(x, weight.shape, weight, self.shape.epsilon)
 
     def _attend(self, x: Tensor, w: LayerWeights, keys: Tensor, values: Tensor, step: _Step) -> Tensor:
         s = self.shape
         q_size, kv_size = s.n_heads * s.head_size, s.n_kv_heads * s.head_size
-        qkv = _project(x, w.qkv, w.qkv_bias)
-        q, k, v = qkv[:, :q_size], qkv[:, q_size : q_size + kv_size], qkv[:, q_size + kv_size :]
-        rows, tokens = step.n_rows, step.n_tokens
-        q = self._norm(q, w.q_norm).view(rows, tokens, s.n_heads, s.head_size).transpose(1, 2)
-        k = self._norm(k, w.k_norm).view(rows, tokens, s.n_kv_heads, s.head_size).transpose(1, 2)
-        v = v.reshape(rows, tokens, s.n_kv_heads, s.head_size).transpose(1, 2)
-        q, k = _rotate(q, step), _rotate(k, step)
-        span = slice(step.first_row, step.first_row + rows)
-        key_rows, value_rows = keys[span], values[span]
-        if rows == 1:
-            fresh = slice(step.n_seen - tokens, step.n_seen)
-            key_rows[0, :, fresh] = k[0]
-            value_rows[0, :, fresh] = v[0]
-        else:
-            at = step.positions[:, 0]
-            key_rows[step.row_numbers, :, at] = k[:, :, 0]
-            value_rows[step.row_numbers, :, at] = v[:, :, 0]
-        mixed = F.scaled_dot_product_attention(
-            q,
-            key_rows[:, :, : step.n_seen],
-            value_rows[:, :, : step.n_seen],
-            attn_mask=step.allowed,
-            is_causal=step.is_causal,
-            enable_gqa=s.n_kv_heads != s.n_heads,
-        )
-        return _project(mixed.transpose(1, 2).reshape(rows * tokens, q_size), w.out, w.out_bias)
+        q, k, v = torch.split(w.qkv(x), [q_size, kv_size, kv_size], -1)
+        both = torch.cat((self._norm(q, w.q_norm), self._norm(k, w.k_norm)), -1)
+        turned = _rotate(both.view(-1, s.n_heads + s.n_kv_heads, s.head_size), step).transpose(0, 1)
+        q, k = turned[: s.n_heads].to(keys.dtype), turned[s.n_heads :].to(keys.dtype)
+        keys.index_copy_(1, step.slots, k)
+        values.index_copy_(1, step.slots, v.view(-1, s.n_kv_heads, s.head_size).transpose(0, 1).to(values.dtype))
+        mixed, begin = [], 0
+        for segment, causal in zip(step.segments, step.causal, strict=True):
+            n_new, start = len(segment.ids), segment.extent.start
+            seen = slice(start, start + segment.start + n_new)
+            part = F.scaled_dot_product_attention(
+                q[None, :, begin : begin + n_new],
+                keys[None, :, seen],
+                values[None, :, seen],
+                attn_mask=causal,
+                is_causal=n_new > 1 and causal is None,
+                enable_gqa=s.n_kv_heads != s.n_heads,
+            )
+            mixed.append(part[0])
+            begin += n_new
+        joined = torch.cat(mixed, 1) if len(mixed) > 1 else mixed[0]
+        return w.out(joined.transpose(0, 1).reshape(-1, q_size).to(x.dtype))
 
     def _route(self, x: Tensor, w: LayerWeights, blocked: Tensor | None) -> Tensor:
         """Routing weights (n, experts) in float32: softmax over enabled experts, then top-k."""
-        logits = (x @ w.router).float()
+        logits = w.router(x).float()
         if blocked is not None:
             logits = logits.masked_fill(blocked, float("-inf"))
         shares = logits.softmax(-1)
@@ -229,34 +237,48 @@ class Decoder:
             shares = torch.zeros_like(shares).scatter_(-1, picked, top)
         return shares
 
-    def _mix_experts(self, x: Tensor, w: LayerWeights, plan: MaskPlan) -> tuple[Tensor, Tensor]:
+    def _mix_experts(self, x: Tensor, w: LayerWeights, plan: _MaskPlan) -> tuple[Tensor, Tensor]:
         """The experts' weighted sum (n, hidden) and the routing weights (n, experts)."""
         shares = self._route(x, w, plan.blocked)
-        scales = shares.to(x.dtype)
-        n_total = x.shape[0]
-        may_skip = n_total == 1 and self.shape.top_k < self.shape.n_experts
-        weights = shares[0].tolist() if may_skip else None
+        scales = shares.to(x.dtype).t()[..., None]
+        groups = plan.groups if self.shape.top_k >= self.shape.n_experts else _picked(shares, plan)
         mixed = torch.zeros_like(x)
-        for expert, rows, _ in plan.groups:
-            if weights is not None and weights[expert] == 0.0:
-                continue
-            chosen = x if rows is None else x.index_select(0, rows)
+        for expert, tokens in groups:
+            chosen, scale = x, scales[expert]
+            if tokens is not None:
+                chosen, scale = x.index_select(0, tokens), scale.index_select(0, tokens)
             self.expert_computations[expert] += chosen.shape[0]
-            gate, up = (chosen @ w.gate_up[expert]).chunk(2, -1)
-            part = (F.silu(gate) * up) @ w.down[expert]
-            if rows is None:
-                mixed.addcmul_(part, scales[:, expert : expert + 1])
+            gate, up = w.gate_up[expert](chosen).chunk(2, -1)
+            part = w.down[expert](F.silu(gate) * up) * scale
+            if tokens is None:
+                mixed += part
             else:
-                mixed.index_add_(0, rows, part * scales[:, expert].index_select(0, rows)[:, None])
+                mixed.index_add_(0, tokens, part)
         return mixed, shares
 
 
-def _project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x @ weight if bias is None else torch.addmm(bias, x, weight)
+def cache_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """In what keys and values are kept: half precision attention is several times slower than float32 on CPUs."""
+    return torch.float32 if device.type == "cpu" else dtype
+
+
+def _picked(shares: Tensor, plan: _MaskPlan) -> list[tuple[int, Tensor | None]]:
+    """The plan's groups cut down to the tokens that the router sends to each expert."""
+    groups: list[tuple[int, Tensor | None]] = []
+    is_used = shares != 0  # NaN counts as used, so that it shows
+    if plan.blocked is not None:
+        is_used &= ~plan.blocked
+    for expert, _ in plan.groups:
+        tokens = is_used[:, expert].nonzero().flatten()
+        if len(tokens) == len(shares):
+            groups.append((expert, None))
+        elif len(tokens):
+            groups.append((expert, tokens))
+    return groups
 
 
 def _rotate(x: Tensor, step: _Step) -> Tensor:
-    """Rotary positions on (rows, heads, tokens, head), in float32."""
+    """Rotary positions on (tokens, heads, head), in float32."""
     half = x.shape[-1] // 2
     turned = torch.cat((-x[..., half:], x[..., :half]), -1)
-    return (x * step.cos + turned * step.sin).to(x.dtype)
+    return x * step.cos + turned * step.sin

@@ -1,23 +1,24 @@
 """Continuous batching: one thread, and a row of the cache for each answer in flight.
 
-Every row has its own expert mask, sampling, length and seed. Requests are admitted
-in order of arrival as rows and cache allow; long prompts are read in chunks between
-decoding steps, so that nobody waits for another's prompt. An error of one request
-ends that request alone.
+Every row has its own expert mask, sampling, length and seed, and its own extent of the
+key-value cache. Clients take turns; a client's requests are admitted in order of arrival
+as rows and cache allow. One forward pass reads a chunk of the new prompts and makes a
+token for every other row, so that nobody waits for another's prompt. An error of one
+request ends that request alone.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from webapp.inference.admission import FairQueue
 from webapp.inference.checkpoint import LoadedCheckpoint
-from webapp.inference.decoder import MaskPlan
+from webapp.inference.decoder import Segment
 from webapp.inference.errors import (
     ContextOverflowError,
     EngineBusyError,
@@ -25,6 +26,7 @@ from webapp.inference.errors import (
     RequestError,
     UnknownExpertError,
 )
+from webapp.inference.kv_cache import PAGE_TOKENS, pages_for
 from webapp.inference.requests import FinishReason, GenerationHandle, GenerationRequest
 from webapp.inference.row import Row
 
@@ -51,14 +53,12 @@ class InferenceEngine:
         self.max_rows = max_rows
         self.max_queued = max_queued
         self._decoder = checkpoint.decoder
-        self._cache = self._decoder.new_cache()
-        self._max_cache_bytes = max_cache_bytes or self._default_cache_bytes()
+        n_bytes = max_cache_bytes or self._default_cache_bytes()
+        self._cache = self._decoder.new_cache(n_bytes // self._decoder.cache_bytes_per_token)
         self._n_threads = n_threads or (1 if checkpoint.n_parameters <= _ONE_THREAD_PARAMETERS else 2)
         self._wake = threading.Condition()
-        self._queue: deque[GenerationHandle] = deque()
-        self._rows: list[Row] = []  # decoding; row i of the cache
-        self._reading: Row | None = None  # its prompt is being read; cache row len(self._rows)
-        self._plans: dict[tuple[tuple[bool, ...], ...], MaskPlan] = {}
+        self._queue = FairQueue()
+        self._rows: list[Row] = []  # in order of admission
         self._is_closing = False
         self._thread: threading.Thread | None = None
 
@@ -107,7 +107,7 @@ class InferenceEngine:
                 raise EngineClosedError("The inference engine does not run; start it first.")
             if len(self._queue) >= self.max_queued:
                 raise EngineBusyError(f"{len(self._queue)} requests wait already; try again in a moment.")
-            self._queue.append(handle)
+            self._queue.push(handle)
             self._wake.notify_all()
         return handle
 
@@ -137,14 +137,14 @@ class InferenceEngine:
                 f"The prompt has {n_prompt} tokens and {request.max_tokens} more are asked for, "
                 f"but the context holds {limit}; {advice}."
             )
-        if self._cache.bytes_for(1, n_prompt + request.max_tokens) > self._max_cache_bytes:
+        if pages_for(n_prompt + request.max_tokens) * PAGE_TOKENS > self._cache.n_tokens:
             raise ContextOverflowError("The request needs more key-value cache than this engine has; ask for less.")
 
     def _default_cache_bytes(self) -> int:
         if self._decoder.device.type == "cuda":
             return int(torch.cuda.mem_get_info(self._decoder.device)[0] * 0.8)
-        full = self.max_rows * (self.checkpoint.context_length + 64) * self._cache.bytes_per_token
-        return min(full, max(_CPU_CACHE_BYTES, full // self.max_rows))
+        row = pages_for(self.checkpoint.context_length) * PAGE_TOKENS * self._decoder.cache_bytes_per_token
+        return min(self.max_rows * row, max(_CPU_CACHE_BYTES, row))
 
     # The engine's thread from here on.
 
@@ -154,8 +154,8 @@ class InferenceEngine:
         try:
             while self._wait_for_work():
                 self._drop_ended()
-                self._read_prompts()
-                self._decode()
+                self._admit()
+                self._advance(self._next_segments())
         except Exception:
             logger.exception("the inference engine stopped")
         finally:
@@ -163,7 +163,7 @@ class InferenceEngine:
 
     def _wait_for_work(self) -> bool:
         with self._wake:
-            while not (self._is_closing or self._queue or self._rows or self._reading):
+            while not (self._is_closing or len(self._queue) or self._rows):
                 self._wake.wait()
             return not self._is_closing
 
@@ -171,146 +171,102 @@ class InferenceEngine:
         with self._wake:
             was_asked = self._is_closing
             self._is_closing = True
-            waiting = list(self._queue)
-            self._queue.clear()
+            waiting = self._queue.take(lambda handle: True)
         reason = FinishReason.CANCELLED if was_asked else FinishReason.ERROR
         error = "" if was_asked else "The inference engine stopped; start it again."
-        rows = [*self._rows, *([self._reading] if self._reading else []), *map(self._new_row, waiting)]
-        for row in rows:
+        for row in [*self._rows, *(Row(handle, self.checkpoint) for handle in waiting)]:
             row.end(reason, error)
-
-    def _new_row(self, handle: GenerationHandle) -> Row:
-        return Row(handle, self.checkpoint)
 
     def _drop_ended(self) -> None:
         """End rows and waiting requests that were cancelled or ran out of time."""
-        for index in range(len(self._rows) - 1, -1, -1):
-            reason = self._rows[index].outside_reason()
+        for row in list(self._rows):
+            reason = row.outside_reason()
             if reason is not None:
-                self._remove(index, reason)
-        if self._reading is not None:
-            reason = self._reading.outside_reason()
-            if reason is not None:
-                self._reading.end(reason)
-                self._reading = None
+                self._remove(row, reason)
         with self._wake:
-            cancelled = [handle for handle in self._queue if handle.is_cancelled]
-            for handle in cancelled:
-                self._queue.remove(handle)
+            cancelled = self._queue.take(lambda handle: handle.is_cancelled)
         for handle in cancelled:
-            self._new_row(handle).end(FinishReason.CANCELLED)
+            Row(handle, self.checkpoint).end(FinishReason.CANCELLED)
 
-    def _remove(self, index: int, reason: FinishReason, error: str = "") -> None:
-        """End a decoding row and close the gap it leaves in the cache."""
-        self._rows[index].end(reason, error)
-        if reason is FinishReason.ERROR:
-            self._cache.clear(index)
-        last = self._rows.pop()
-        n_left = len(self._rows)
-        if index < n_left:
-            self._cache.move(n_left, index, last.n_cached)
-            self._rows[index] = last
-        if self._reading is not None:
-            self._cache.move(n_left + 1, n_left, self._reading.n_cached)
+    def _remove(self, row: Row, reason: FinishReason, error: str = "") -> None:
+        self._rows.remove(row)
+        if row.extent is not None:
+            self._cache.free(row.extent)
+        row.end(reason, error)
 
-    def _admit(self) -> bool:
-        """Take the next waiting request into the reading place, if there is room."""
+    def _admit(self) -> None:
+        """Give waiting requests rows and room in the cache, while there is any."""
         with self._wake:
-            if not self._queue or len(self._rows) >= self.max_rows:
-                return False
-            row = self._new_row(self._queue[0])
-            n_tokens = max([row.n_total, *(other.n_total for other in self._rows)])
-            try:
-                if not self._cache.reserve(len(self._rows) + 1, n_tokens, self._max_cache_bytes):
-                    return False
-            except RuntimeError as error:  # no memory left for a larger cache
-                if self._rows:
-                    return False
-                self._queue.popleft()
-                row.end(FinishReason.ERROR, f"There is not enough memory for this request ({error}).")
-                return True
-            self._queue.popleft()
-        row.start()
-        self._reading = row
-        return True
-
-    def _read_prompts(self) -> None:
-        """Read up to one chunk of prompt tokens, of one long or several short prompts."""
-        budget = PREFILL_CHUNK_TOKENS
-        while budget > 0 and (self._reading is not None or self._admit()):
-            if self._reading is not None:
-                budget -= self._read_chunk(self._reading, budget)
-
-    def _read_chunk(self, row: Row, budget: int) -> int:
-        place = len(self._rows)
-        ids = row.handle.prompt_ids[row.n_cached : row.n_cached + budget]
-        tokens = torch.tensor([ids], device=self._decoder.device)
-        try:
-            logits, routing = self._decoder.forward(
-                tokens, [row.n_cached], self._cache, self._plan([row]), first_row=place
-            )
-            row.n_cached += len(ids)
-            if row.n_cached == len(row.handle.prompt_ids):
-                self._reading = None
+            while len(self._rows) < self.max_rows and (handle := self._queue.head()) is not None:
+                row = Row(handle, self.checkpoint)
+                row.extent = self._cache.reserve(row.n_total)
+                if row.extent is None:
+                    return
+                self._queue.pop()
+                row.start()
                 self._rows.append(row)
-                self._accept(place, logits, routing)
-        except Exception as error:
-            logger.exception("a request failed while its prompt was read")
-            self._cache.clear(place)
-            self._reading = None
-            self._rows = [other for other in self._rows if other is not row]
-            row.end(FinishReason.ERROR, _describe(error))
-        return len(ids)
 
-    def _decode(self) -> None:
-        """One token for every decoding row; when the batch fails, each row on its own."""
-        if not self._rows:
+    def _next_segments(self) -> list[tuple[Row, Segment]]:
+        """The next token of every decoding row, and up to a chunk of prompt tokens.
+
+        A prompt is always cut at the same places, whatever else is read, so that its
+        numbers are the same to the last bit.
+        """
+        chosen, budget = [], PREFILL_CHUNK_TOKENS
+        for row in self._rows:
+            prompt = row.handle.prompt_ids
+            ids: Sequence[int] = row.token_ids[-1:]
+            if row.n_cached < len(prompt):
+                ids = prompt[row.n_cached : row.n_cached + PREFILL_CHUNK_TOKENS]
+                if len(ids) > budget:
+                    continue
+                budget -= len(ids)
+            assert row.extent is not None
+            chosen.append((row, Segment(row.extent, row.n_cached, ids, row.mask)))
+        return chosen
+
+    def _advance(self, chosen: Sequence[tuple[Row, Segment]]) -> None:
+        """Run the model once; when that fails, once for each row, to find whose fault it is."""
+        if not chosen:
             return
         try:
-            self._decode_rows(0, len(self._rows))
-        except Exception:
-            logger.exception("a decoding step failed; its rows are tried one by one")
-            for index in range(len(self._rows) - 1, -1, -1):
-                try:
-                    self._decode_rows(index, 1)
-                except Exception as error:
-                    logger.exception("a request failed while decoding")
-                    self._remove(index, FinishReason.ERROR, _describe(error))
+            logits, routing = self._decoder.forward([segment for _, segment in chosen], self._cache)
+        except Exception as error:
+            if len(chosen) == 1:
+                logger.exception("a request failed")
+                self._remove(chosen[0][0], FinishReason.ERROR, _describe(error))
+                return
+            logger.exception("a step failed; its rows are tried one by one")
+            for one in chosen:
+                self._advance([one])
+            return
+        for row, segment in chosen:
+            row.n_cached += len(segment.ids)
+        self._accept([row for row, _ in chosen], logits, routing)
 
-    def _decode_rows(self, first: int, count: int) -> None:
-        rows = self._rows[first : first + count]
-        tokens = torch.tensor([[row.token_ids[-1]] for row in rows], device=self._decoder.device)
-        starts = [row.n_cached for row in rows]
-        logits, routing = self._decoder.forward(tokens, starts, self._cache, self._plan(rows), first_row=first)
-        for row in rows:
-            row.n_cached += 1
-        self._accept(first, logits, routing)
+    def _accept(self, rows: Sequence[Row], logits: Tensor, routing: Tensor) -> None:
+        """Draw and hand out one token for each row that has read its prompt.
 
-    def _accept(self, first: int, logits: Tensor, routing: Tensor) -> None:
-        """Draw and hand out one token for each row of `logits` (rows, vocabulary)."""
+        logits (rows, vocabulary), routing (rows, layers, experts).
+        """
         is_finite = torch.isfinite(logits.sum(-1)).tolist()
         best = logits.argmax(-1).tolist()
-        shares = (routing / routing.sum(-1, keepdim=True)).tolist()
-        for offset in range(len(best) - 1, -1, -1):  # backwards: removing a row moves a later one
-            row = self._rows[first + offset]
-            if not is_finite[offset]:
-                self._remove(
-                    first + offset, FinishReason.ERROR, "The model's output is not a number (NaN or infinite)."
-                )
+        shares = (routing / routing.sum(-1, keepdim=True)).mean(1).tolist()
+        for place, row in enumerate(rows):
+            if row.n_cached < len(row.handle.prompt_ids):
                 continue
-            token = row.draw(logits[offset], best[offset])
-            reason = row.accept(token, shares[offset], logits[offset])
+            if not is_finite[place]:
+                self._remove(row, FinishReason.ERROR, "The model's output is not a number (NaN or infinite).")
+                continue
+            try:
+                token = row.draw(logits[place], best[place])
+                reason = row.accept(token, shares[place], logits[place])
+            except Exception as error:
+                logger.exception("a request failed")
+                self._remove(row, FinishReason.ERROR, _describe(error))
+                continue
             if reason is not None:
-                self._remove(first + offset, reason)
-
-    def _plan(self, rows: Sequence[Row]) -> MaskPlan:
-        key = tuple(row.mask for row in rows)
-        plan = self._plans.get(key)
-        if plan is None:
-            if len(self._plans) > 256:
-                self._plans.clear()
-            plan = self._plans[key] = MaskPlan.make(key, self._decoder.device)
-        return plan
+                self._remove(row, reason)
 
 
 def _describe(error: Exception) -> str:

@@ -1,70 +1,87 @@
-"""Keys and values of the rows in flight: one rectangle a layer, rows packed from 0.
+"""Keys and values of the rows in flight: one arena a layer, shared out in pages.
 
-A row belongs to one request and one expert mask; nothing is shared between rows,
-because keys and values under different masks differ.
+A row owns one extent, a run of pages, from admission to its end; it reads nothing but
+what it has written there itself, so that rows under different expert masks share nothing
+and bad numbers of one row cannot reach another. When free pages are scattered, extents
+slide together. The arena is the memory budget: it is taken once and never grows.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-_BLOCK_TOKENS = 64
+PAGE_TOKENS = 64
+
+
+@dataclass
+class Extent:
+    """Positions `start` to `start + n_tokens` of the arena; sliding changes `start`."""
+
+    start: int
+    n_tokens: int
 
 
 class KeyValueCache:
-    """Grows when asked; `keys[layer]` and `values[layer]` are (rows, kv heads, tokens, head)."""
+    """`keys[layer]` and `values[layer]` are (kv heads, positions, head)."""
 
-    def __init__(self, n_layers: int, n_heads: int, head_size: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.n_rows = 0
-        self.n_tokens = 0
-        self.bytes_per_token = 2 * n_layers * n_heads * head_size * dtype.itemsize
-        self._n_heads, self._head_size = n_heads, head_size
-        self._dtype, self._device = dtype, device
-        self.keys: list[Tensor] = [self._zeros(0, 0) for _ in range(n_layers)]
-        self.values: list[Tensor] = [self._zeros(0, 0) for _ in range(n_layers)]
+    def __init__(
+        self, n_layers: int, n_heads: int, head_size: int, dtype: torch.dtype, device: torch.device, n_tokens: int
+    ) -> None:
+        self.n_tokens = n_tokens // PAGE_TOKENS * PAGE_TOKENS
+        shape = (n_heads, self.n_tokens, head_size)
+        # The CPU commits pages of untouched memory only when they are written.
+        self.keys: list[Tensor] = [torch.empty(shape, dtype=dtype, device=device) for _ in range(n_layers)]
+        self.values: list[Tensor] = [torch.empty(shape, dtype=dtype, device=device) for _ in range(n_layers)]
+        self._extents: list[Extent] = []  # by start
 
-    def _zeros(self, n_rows: int, n_tokens: int) -> Tensor:
-        # Zeros, not empty: masked positions are multiplied by 0, and 0 × NaN is NaN.
-        return torch.zeros(n_rows, self._n_heads, n_tokens, self._head_size, dtype=self._dtype, device=self._device)
+    @property
+    def n_free_tokens(self) -> int:
+        return self.n_tokens - sum(extent.n_tokens for extent in self._extents)
 
-    def bytes_for(self, n_rows: int, n_tokens: int) -> int:
-        return n_rows * _round_up(n_tokens) * self.bytes_per_token
+    def reserve(self, n_tokens: int) -> Extent | None:
+        """An extent for at least `n_tokens`, or None when too little is free."""
+        size = pages_for(n_tokens) * PAGE_TOKENS
+        if size > self.n_free_tokens:
+            return None
+        extent = self._first_fit(size)
+        if extent is None:
+            self.compact()
+            extent = self._first_fit(size)
+        return extent
 
-    def reserve(self, n_rows: int, n_tokens: int, max_bytes: int) -> bool:
-        """Make room for `n_rows` rows of `n_tokens`; False when `max_bytes` forbids it."""
-        n_tokens = _round_up(n_tokens)
-        if n_rows <= self.n_rows and n_tokens <= self.n_tokens:
-            return True
-        if self.bytes_for(n_rows, n_tokens) > max_bytes:
-            return False
-        roomy = (max(n_rows, self.n_rows), max(n_tokens, self.n_tokens))
-        if self.bytes_for(*roomy) <= max_bytes:
-            n_rows, n_tokens = roomy
-        self._resize(n_rows, n_tokens)
-        return True
+    def free(self, extent: Extent) -> None:
+        """Give an extent back; its owner must not use it any more."""
+        self._extents = [other for other in self._extents if other is not extent]
 
-    def _resize(self, n_rows: int, n_tokens: int) -> None:
-        rows, tokens = min(n_rows, self.n_rows), min(n_tokens, self.n_tokens)
-        for tensors in (self.keys, self.values):
-            for layer, old in enumerate(tensors):
-                new = self._zeros(n_rows, n_tokens)
-                new[:rows, :, :tokens] = old[:rows, :, :tokens]
-                tensors[layer] = new
-        self.n_rows, self.n_tokens = n_rows, n_tokens
+    def compact(self) -> None:
+        """Slide all extents to the front, in order, with what they hold."""
+        end = 0
+        for extent in self._extents:
+            if extent.start > end:
+                self._move(extent, end)
+            end = extent.start + extent.n_tokens
 
-    def move(self, source: int, target: int, n_tokens: int) -> None:
-        """Copy the first `n_tokens` positions of a row over another row's."""
+    def _first_fit(self, size: int) -> Extent | None:
+        end = 0
+        for place, extent in enumerate([*self._extents, Extent(self.n_tokens, 0)]):
+            if extent.start - end >= size:
+                found = Extent(end, size)
+                self._extents.insert(place, found)
+                return found
+            end = extent.start + extent.n_tokens
+        return None
+
+    def _move(self, extent: Extent, target: int) -> None:
+        source = slice(extent.start, extent.start + extent.n_tokens)
         for tensors in (self.keys, self.values):
             for tensor in tensors:
-                tensor[target, :, :n_tokens] = tensor[source, :, :n_tokens]
-
-    def clear(self, row: int) -> None:
-        """Forget a row, so that its NaN or infinite values cannot reach a later one."""
-        for tensors in (self.keys, self.values):
-            for tensor in tensors:
-                tensor[row].zero_()
+                tensor[:, target : target + extent.n_tokens] = tensor[:, source].clone()
+        extent.start = target
 
 
-def _round_up(n_tokens: int) -> int:
-    return -(-n_tokens // _BLOCK_TOKENS) * _BLOCK_TOKENS
+def pages_for(n_tokens: int) -> int:
+    """How many pages hold `n_tokens` positions."""
+    return -(-n_tokens // PAGE_TOKENS)

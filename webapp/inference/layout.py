@@ -156,7 +156,9 @@ def _some(names: list[str]) -> str:
     return f"{names[0]}{more}"
 
 
-def estimate_memory(config: ModelConfig, n_resident: int, bytes_per_value: int) -> MemoryEstimate:
+def estimate_memory(
+    config: ModelConfig, n_resident: int, bytes_per_value: int, cache_bytes_per_value: int | None = None
+) -> MemoryEstimate:
     """Bytes needed for `n_resident` experts of `config` in a dtype of that width."""
     shared = 0
     for _, shape in shared_shapes(config):
@@ -166,5 +168,5 @@ def estimate_memory(config: ModelConfig, n_resident: int, bytes_per_value: int) 
         shared += size
     expert = 3 * config.num_hidden_layers * config.hidden_size * config.intermediate_size
     cache = 2 * config.num_hidden_layers * config.n_kv_heads * config.head_size
-    width = bytes_per_value
-    return MemoryEstimate(shared * width, expert * width, n_resident, cache * width)
+    width, cache_width = bytes_per_value, cache_bytes_per_value or bytes_per_value
+    return MemoryEstimate(shared * width, expert * width, n_resident, cache * cache_width)

@@ -23,16 +23,17 @@ from transformers.models.flex_olmo.modeling_flex_olmo import (
 
 
 class RoutingRecord:
-    """Routing weights of one or more forward passes, summed over layers: (rows × tokens, experts)."""
+    """Each expert's share of the routing weight in every layer: (rows × tokens, experts)."""
 
     def __init__(self) -> None:
         self._sum: Tensor | None = None
 
     def add(self, weights: Tensor) -> None:
-        self._sum = weights if self._sum is None else self._sum + weights
+        shares = weights / weights.sum(-1, keepdim=True)
+        self._sum = shares if self._sum is None else self._sum + shares
 
     def take(self) -> Tensor:
-        """Shares that add up to 1 for every token; forgets them."""
+        """Shares averaged over layers, which add up to 1 for every token; forgets them."""
         if self._sum is None:
             raise ValueError("no forward pass was recorded")
         shares = self._sum / self._sum.sum(-1, keepdim=True)

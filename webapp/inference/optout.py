@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from webapp.inference.checkpoint import LoadedCheckpoint, load_checkpoint
-from webapp.inference.decoder import MaskPlan
+from webapp.inference.decoder import Segment
 from webapp.inference.errors import ContextOverflowError, RequestError, UnknownExpertError
+from webapp.inference.kv_cache import PAGE_TOKENS, pages_for
 from webapp.inference.reduce import reduce_checkpoint
 
 
@@ -49,11 +50,11 @@ def token_logits(checkpoint: LoadedCheckpoint, token_ids: Sequence[int], experts
     if len(token_ids) > checkpoint.context_length:
         raise ContextOverflowError(f"{len(token_ids)} tokens exceed the context of {checkpoint.context_length}.")
     decoder = checkpoint.decoder
-    cache = decoder.new_cache()
-    cache.reserve(1, len(token_ids), cache.bytes_for(1, len(token_ids)))
-    plan = MaskPlan.make([checkpoint.mask_for(experts)], decoder.device)
-    ids = torch.tensor([list(token_ids)], device=decoder.device)
-    return decoder.forward(ids, [0], cache, plan, all_positions=True)[0]
+    cache = decoder.new_cache(pages_for(len(token_ids)) * PAGE_TOKENS)
+    extent = cache.reserve(len(token_ids))
+    assert extent is not None
+    segment = Segment(extent, 0, list(token_ids), checkpoint.mask_for(experts))
+    return decoder.forward([segment], cache, all_positions=True)[0]
 
 
 def verify_optout(path: Path, experts: Sequence[str], texts: Sequence[str], *, dtype: str = "float32") -> OptOutProof:

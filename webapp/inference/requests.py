@@ -40,7 +40,8 @@ class GenerationRequest:
     `prompt` is exactly what the model reads. `add_special_tokens` puts the tokenizer's own
     begin-of-text before it; a chat template has written its own. `messages` is the same
     conversation for a backend that applies the template itself. `top_logprobs` asks for each
-    token's log probability and that many alternatives. `thinking` bounds the thinking part.
+    token's log probability and that many alternatives. `thinking` bounds the thinking part. Clients
+    take turns while requests wait; `client` says whose this one is.
     """
 
     prompt: str
@@ -55,6 +56,7 @@ class GenerationRequest:
     messages: tuple[ChatMessage, ...] = ()
     top_logprobs: int | None = None
     thinking: ThinkingLimits | None = None
+    client: str = ""
 
     def check(self) -> None:
         """RequestError that names the first value out of bounds."""

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from webapp.inference.detokenizer import Detokenizer
+from webapp.inference.kv_cache import Extent
 from webapp.inference.logprobs import token_logprobs
 from webapp.inference.requests import FinishEvent, FinishReason, GenerationHandle, TokenEvent
 from webapp.inference.sampling import Sampler
@@ -39,6 +40,7 @@ class Row:
         self.handle = handle
         self.mask = checkpoint.mask_for(request.experts)
         self.sampler = Sampler(request.temperature, request.top_p, request.seed)
+        self.extent: Extent | None = None  # of the engine's cache, from admission to the end
         self.n_cached = 0
         self.n_total = len(handle.prompt_ids) + request.max_tokens
         self.token_ids: list[int] = []
