@@ -38,6 +38,7 @@ SECRET_KEY = read_secret_key(
 ALLOWED_HOSTS = _read("list", "FAIRGROUND_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = _read("list", "FAIRGROUND_CSRF_TRUSTED_ORIGINS", [])
 LOG_LEVEL = _read("str", "FAIRGROUND_LOG_LEVEL", "INFO").upper()
+LOG_KEY = _read("str", "FAIRGROUND_LOG_KEY", "")
 DEFAULT_CHECKPOINT = _read("str", "FAIRGROUND_DEFAULT_CHECKPOINT", "")
 MAX_GENERATION_TOKENS = _read("int", "FAIRGROUND_MAX_GENERATION_TOKENS", 1024)
 MAX_TRACE_CHARACTERS = _read("int", "FAIRGROUND_MAX_TRACE_CHARACTERS", 100_000)
@@ -204,8 +205,16 @@ CELERY_TASK_ROUTES = {
     "tracer.*": {"queue": "trace"},
     "webapp.playground.*": {"queue": "model"},
     "arena.*": {"queue": "rank"},
+    "webapp.transparency.*": {"queue": "rank"},
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BEAT_SCHEDULE = {"requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": 60.0}}
+CELERY_BEAT_SCHEDULE = {
+    "requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": 60.0},
+    "sequence-log": {
+        "task": "webapp.transparency.tasks.sequence",
+        "schedule": 1.0,
+        "options": {"expires": 5},
+    },
+}
 
 LOGGING = logging_config(LOG_LEVEL)
