@@ -231,7 +231,7 @@ def test_memory_estimate_is_exact_and_refuses_with_the_figure(folder: Path, monk
     assert loaded.n_parameters == stored
     assert loaded.memory.weight_bytes == 4 * stored
     assert load_checkpoint(folder, dtype="bfloat16").memory.weight_bytes == 2 * stored
-    monkeypatch.setattr("webapp.inference.checkpoint._free_bytes", lambda device: 1000)
+    monkeypatch.setattr("webapp.inference.placement.free_bytes", lambda device: 1000)
     with pytest.raises(CheckpointError, match=r"needs .* GB of weights .* are free"):
         load_checkpoint(folder)
 

@@ -66,8 +66,8 @@ def read_json(file: Path) -> dict[str, Any]:
     return body
 
 
-def read_checkpoint_card(path: Path) -> CheckpointCard:
-    """The card of a checkpoint folder.
+def read_checkpoint_card(path: Path, experts_file: Path | None = None) -> CheckpointCard:
+    """The card of a checkpoint folder, from `experts_file` in place of the folder's own when given.
 
     Without `experts.json` the experts are named `public`, `expert-1`, … and
     nothing is promised about opt-out.
@@ -75,8 +75,8 @@ def read_checkpoint_card(path: Path) -> CheckpointCard:
     n_experts = read_json(path / "config.json").get("num_experts", 7)
     if type(n_experts) is not int or n_experts < 1:
         raise CheckpointError(path / "config.json", f"num_experts is {n_experts!r}; it must be a whole number above 0")
-    file = path / EXPERTS_FILE
-    if not file.exists():
+    file = experts_file or path / EXPERTS_FILE
+    if experts_file is None and not file.exists():
         slugs = ["public", *(f"expert-{index}" for index in range(1, n_experts))]
         return CheckpointCard(tuple(ExpertCard(slug, slug, "unknown") for slug in slugs))
     body = read_json(file)

@@ -19,9 +19,8 @@ from webapp.inference.config import CheckpointConfig, ModelConfig, read_config, 
 from webapp.inference.decoder import Decoder, DecoderShape, DecoderWeights, LayerWeights, cache_dtype
 from webapp.inference.errors import CheckpointError
 from webapp.inference.linear import Linear, make_linear
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_MAX_FLOAT32_PARAMETERS_ON_CPU = 500_000_000
+from webapp.inference.placement import Announce, check_memory, pick_device, pick_dtype, say_nothing
+from webapp.inference.text_files import eos_token_ids, read_tokenizer
 
 
 @dataclass
@@ -45,14 +44,17 @@ class LoadedCheckpoint:
         return tuple(slug in experts for slug in self.expert_slugs)
 
 
-def checkpoint_digest(path: Path) -> str:
+def checkpoint_digest(path: Path, experts_file: Path | None = None) -> str:
     """SHA-256 over names and contents of all files that decide what the model says."""
     names = ["config.json", "generation_config.json", "tokenizer.json", EXPERTS_FILE]
-    files = [path / name for name in names if (path / name).is_file()] + layout.weight_files(path)
+    files = {name: path / name for name in names if (path / name).is_file()}
+    files |= {file.name: file for file in layout.weight_files(path)}
+    if experts_file is not None:
+        files[EXPERTS_FILE] = experts_file
     total = hashlib.sha256()
-    for file in sorted(files):
+    for name, file in sorted(files.items()):
         with file.open("rb") as stream:
-            total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
 
 
@@ -62,8 +64,13 @@ def load_checkpoint(
     dtype: str = "auto",
     device: str = "auto",
     resident_experts: Sequence[str] | None = None,
+    experts_file: Path | None = None,
+    announce: Announce = say_nothing,
 ) -> LoadedCheckpoint:
     """Read a checkpoint folder; with `resident_experts`, only these experts' weights.
+
+    `experts_file` names the experts in place of the folder's own experts.json. `announce`
+    is told the memory needed before any weight is read.
 
     dtype "auto" is float32 on the CPU (bfloat16 above 500 million parameters) and
     bfloat16 on CUDA. Raises CheckpointError, with the file and the reason, before any
@@ -73,20 +80,20 @@ def load_checkpoint(
     if not path.is_dir():
         raise CheckpointError(path, "is not a folder; give the folder that holds config.json")
     config = read_config(path)
-    card = read_checkpoint_card(path)
+    card = read_checkpoint_card(path, experts_file)
     indices = _resident_indices(path, card, resident_experts)
     stored = layout.stored_tensors(path)
     layout.check_tensors(path, config.model, stored)
-    tokenizer = _read_tokenizer(path, config.model)
-    target = _pick_device(path, device)
+    tokenizer = read_tokenizer(path, config.model.vocab_size)
+    target = pick_device(path, device)
     memory = layout.estimate_memory(config.model, len(indices), 1)
-    torch_dtype = _pick_dtype(dtype, target, memory.weight_bytes)
+    torch_dtype = pick_dtype(dtype, target, memory.weight_bytes)
     n_parameters = memory.weight_bytes
     memory = layout.estimate_memory(
         config.model, len(indices), torch_dtype.itemsize, cache_dtype(torch_dtype, target).itemsize
     )
-    _check_memory(path, memory, target)
-    digest = checkpoint_digest(path)
+    check_memory(path, memory, target, announce)
+    digest = checkpoint_digest(path, experts_file)
     with ExitStack() as stack:
         source = _Source(stack, stored, torch_dtype, target)
         try:
@@ -101,7 +108,7 @@ def load_checkpoint(
         tokenizer=tokenizer,
         context_length=config.model.max_position_embeddings,
         n_parameters=n_parameters,
-        eos_token_ids=_eos_token_ids(path, config),
+        eos_token_ids=eos_token_ids(path, config.eos_token_id, config.model.vocab_size),
         memory=memory,
         config=config,
         decoder=Decoder(_decoder_shape(config.model, len(indices)), weights),
@@ -198,70 +205,3 @@ def _resident_indices(path: Path, card: CheckpointCard, resident: Sequence[str] 
         asked = f"has no expert {unknown[0]!r}" if unknown else "would be loaded without any expert"
         raise CheckpointError(path / EXPERTS_FILE, f"{asked}; it has {', '.join(card.slugs)}")
     return [index for index, slug in enumerate(card.slugs) if slug in resident]
-
-
-def _read_tokenizer(path: Path, config: ModelConfig) -> Tokenizer:
-    file = path / "tokenizer.json"
-    if not file.is_file():
-        raise CheckpointError(file, "is missing; copy the tokenizer.json that the model was trained with")
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises plain Exception
-        raise CheckpointError(file, f"is not a tokenizer ({error})") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    if tokenizer.get_vocab_size() > config.vocab_size:
-        raise CheckpointError(
-            file,
-            f"has {tokenizer.get_vocab_size()} tokens, but the model only {config.vocab_size}; it is another model's",
-        )
-    return tokenizer
-
-
-def _eos_token_ids(path: Path, config: CheckpointConfig) -> frozenset[int]:
-    """Tokens that end an answer, from generation_config.json and config.json."""
-    found = config.eos_token_id
-    if (path / "generation_config.json").is_file():
-        found = read_json(path / "generation_config.json").get("eos_token_id", found)
-    ids = found if isinstance(found, list) else [found]
-    return frozenset(token for token in ids if isinstance(token, int) and 0 <= token < config.model.vocab_size)
-
-
-def _pick_device(path: Path, device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise CheckpointError(path, f"cannot be loaded on {device}: there is no CUDA device here; use cpu or auto")
-    return torch.device(device)
-
-
-def _pick_dtype(dtype: str, device: torch.device, n_parameters: int) -> torch.dtype:
-    if dtype in _DTYPES:
-        return _DTYPES[dtype]
-    if dtype != "auto":
-        raise ValueError(f"dtype {dtype!r} is unknown; choose auto, {', '.join(_DTYPES)}")
-    is_small = device.type == "cpu" and n_parameters <= _MAX_FLOAT32_PARAMETERS_ON_CPU
-    return torch.float32 if is_small else torch.bfloat16
-
-
-def _check_memory(path: Path, memory: layout.MemoryEstimate, device: torch.device) -> None:
-    free = _free_bytes(device)
-    if free is not None and memory.weight_bytes > free:
-        raise CheckpointError(
-            path,
-            f"needs {memory}; {free / 1e9:.2f} GB are free on {device.type}; "
-            "load fewer experts, a smaller dtype or use a larger machine",
-        )
-
-
-def _free_bytes(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None

@@ -42,9 +42,9 @@ class MemoryEstimate:
 
     def __str__(self) -> str:
         gb = 1e9
+        parts = f" ({self.shared_bytes / gb:.2f} GB shared, {self.n_experts} × {self.expert_bytes / gb:.2f} GB experts)"
         return (
-            f"{self.weight_bytes / gb:.2f} GB of weights ({self.shared_bytes / gb:.2f} GB shared, "
-            f"{self.n_experts} × {self.expert_bytes / gb:.2f} GB experts), "
+            f"{self.weight_bytes / gb:.2f} GB of weights{parts if self.n_experts else ''}, "
             f"{self.cache_bytes_per_token / 1e6:.3f} MB of key-value cache a token"
         )
 
