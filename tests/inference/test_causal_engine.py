@@ -171,7 +171,7 @@ def test_missing_tensor_is_refused_instead_of_made_up(path: Path, tmp_path: Path
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="up_proj.* missing"):
+    with pytest.raises(CheckpointError, match=r"up_proj.* missing"):
         load_causal_model(folder)
 
 

@@ -83,7 +83,7 @@ def test_repository_without_safetensors_is_refused_before_downloading(
     hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Hub, "files", {"pytorch_model.bin": b"no"})
-    with pytest.raises(CheckpointError, match="no .safetensors"):
+    with pytest.raises(CheckpointError, match=r"no \.safetensors"):
         fetch_from_hub("some/model", tmp_path / "model", endpoint=hub)
 
 

@@ -98,7 +98,7 @@ def _read_config(path: Path, kind: str) -> Any:
         raise CheckpointError(
             path / "config.json",
             f"is of architecture {kind!r}, which the installed transformers has no causal language model for "
-            "(code that comes with a checkpoint is never run); serve it elsewhere and add it with add_remote_checkpoint",
+            "(code of a checkpoint is never run); serve it elsewhere and add it with add_remote_checkpoint",
         )
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)

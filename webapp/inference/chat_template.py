@@ -48,13 +48,14 @@ class ChatTemplate:
     def render(self, messages: Sequence[ChatMessage]) -> str:
         """The text of a conversation up to where the assistant speaks; RequestError when it is refused."""
         try:
-            return _compiled(self.source).render(
+            rendered: str = _compiled(self.source).render(
                 messages=[asdict(message) for message in messages],
                 add_generation_prompt=True,
                 tools=None,
                 documents=None,
                 **dict(self.special_tokens),
             )
+            return rendered
         except TemplateError as error:
             raise RequestError(f"The model's chat template refuses this conversation: {error}.") from error
         except Exception as error:  # a template is a program; it may fail in any way
@@ -96,7 +97,7 @@ class _Generation(Extension):
 
 @lru_cache(maxsize=32)
 def _compiled(source: str) -> Any:
-    environment: Environment = ImmutableSandboxedEnvironment(  # noqa: S701 (a prompt is plain text, not HTML)
+    environment: Environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[LoopControlExtension, _Generation]
     )
     environment.filters["tojson"] = _to_json

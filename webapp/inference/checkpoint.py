@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from webapp.inference import layout
-from webapp.inference.card import EXPERTS_FILE, CheckpointCard, read_checkpoint_card, read_json
+from webapp.inference.card import EXPERTS_FILE, CheckpointCard, read_checkpoint_card
 from webapp.inference.config import CheckpointConfig, ModelConfig, read_config, rotary_tables
 from webapp.inference.decoder import Decoder, DecoderShape, DecoderWeights, LayerWeights, cache_dtype
 from webapp.inference.errors import CheckpointError

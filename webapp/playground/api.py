@@ -36,11 +36,40 @@ class ExpertSerializer(serializers.ModelSerializer[Expert]):
 
 
 class CheckpointSerializer(serializers.ModelSerializer[Checkpoint]):
-    """A checkpoint by its digest; `opt_out_exact`: switching an expert off equals never having had its data."""
+    """A checkpoint by its digest; `opt_out_exact`: switching an expert off equals never having had its data.
+
+    `is_chat`: has a chat template; else it continues text. `thinks`: takes bounds on its thinking.
+    """
+
+    thinks = serializers.BooleanField(read_only=True)
 
     class Meta:
         model = Checkpoint
-        fields = ["slug", "digest", "context_length", "opt_out_exact", "created_at"]
+        fields = [
+            "slug",
+            "backend",
+            "source",
+            "digest",
+            "context_length",
+            "is_chat",
+            "thinks",
+            "opt_out_exact",
+            "created_at",
+        ]
+
+
+class MessageSerializer(serializers.Serializer[Any]):
+    """One earlier turn of a conversation."""
+
+    role = serializers.CharField(help_text="system, user or assistant.")
+    content = serializers.CharField(trim_whitespace=False, allow_blank=True)
+
+
+class ThinkingSerializer(serializers.Serializer[Any]):
+    """Bounds on the thinking part, in tokens (budget forcing)."""
+
+    min_tokens = serializers.IntegerField(required=False, default=0)
+    max_tokens = serializers.IntegerField()
 
 
 class GenerationRequestSerializer(serializers.Serializer[Any]):
@@ -58,6 +87,21 @@ class GenerationRequestSerializer(serializers.Serializer[Any]):
     visibility = serializers.ChoiceField(
         choices=Visibility.choices, required=False, default=Visibility.LINK.value, help_text="Who may read it."
     )
+    system_prompt = serializers.CharField(required=False, trim_whitespace=False, allow_blank=True, default="")
+    messages = MessageSerializer(many=True, required=False, default=list, help_text="Earlier turns.")
+    is_chat = serializers.BooleanField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="true: a conversation; false: continue the prompt; null: as the checkpoint is made for.",
+    )
+    stop = serializers.ListField(
+        child=serializers.CharField(trim_whitespace=False), required=False, default=list, help_text="Stop strings."
+    )
+    top_logprobs = serializers.IntegerField(
+        required=False, allow_null=True, default=None, help_text="Log probabilities with that many alternatives."
+    )
+    thinking = ThinkingSerializer(required=False, allow_null=True, default=None)
 
 
 class GenerationSerializer(serializers.ModelSerializer[Generation]):
@@ -74,6 +118,12 @@ class GenerationSerializer(serializers.ModelSerializer[Generation]):
             "status",
             "error",
             "prompt",
+            "system_prompt",
+            "messages",
+            "is_chat",
+            "model_prompt",
+            "stop",
+            "thinking",
             "experts",
             "max_tokens",
             "temperature",
@@ -83,6 +133,7 @@ class GenerationSerializer(serializers.ModelSerializer[Generation]):
             "checkpoint_digest",
             "text",
             "token_ids",
+            "logprobs",
             "finish_reason",
             "routing_shares",
             "timings_ms",

@@ -10,27 +10,37 @@ from django.conf import settings
 from tokenizers import Tokenizer
 
 from webapp.inference import GenerationRequest, InferenceEngine, load_checkpoint
-from webapp.playground.models import Checkpoint
+from webapp.inference.backend import Backend
+from webapp.inference.causal import load_causal_model
+from webapp.inference.causal_engine import CausalEngine
+from webapp.playground.models import BackendChoice, Checkpoint
 
 log = structlog.get_logger(__name__)
-_engines: dict[str, InferenceEngine] = {}
+_engines: dict[str, Backend] = {}
 _lock = threading.Lock()
 
 
-def engine_for(checkpoint: Checkpoint) -> InferenceEngine:
+def engine_for(checkpoint: Checkpoint) -> Backend:
     """Return the running engine of a checkpoint; raises `CheckpointError` when it cannot be loaded."""
-    key = f"{checkpoint.folder}\n{checkpoint.digest}"
+    key = f"{checkpoint.folder}\n{checkpoint.digest}\n{checkpoint.dtype}\n{checkpoint.device}"
     with _lock:
         engine = _engines.get(key)
         if engine is None:
-            loaded = load_checkpoint(
-                checkpoint.folder, dtype=settings.INFERENCE_DTYPE, device=settings.INFERENCE_DEVICE
-            )
-            engine = InferenceEngine(loaded)
+            engine = _load(checkpoint)
             engine.start()
             _engines[key] = engine
-            log.info("checkpoint loaded", checkpoint=checkpoint.slug, n_parameters=loaded.n_parameters)
         return engine
+
+
+def _load(checkpoint: Checkpoint) -> Backend:
+    dtype, device = checkpoint.dtype or settings.INFERENCE_DTYPE, checkpoint.device or settings.INFERENCE_DEVICE
+    if checkpoint.backend == BackendChoice.TRANSFORMERS:
+        model = load_causal_model(checkpoint.folder, dtype=dtype, device=device)
+        log.info("checkpoint loaded", checkpoint=checkpoint.slug, n_parameters=model.n_parameters)
+        return CausalEngine(model)
+    loaded = load_checkpoint(checkpoint.folder, dtype=dtype, device=device, experts_file=checkpoint.experts_path)
+    log.info("checkpoint loaded", checkpoint=checkpoint.slug, n_parameters=loaded.n_parameters)
+    return InferenceEngine(loaded)
 
 
 def close_engines() -> None:
@@ -44,10 +54,10 @@ def close_engines() -> None:
 def warm_up() -> None:
     """Load the default checkpoint and make one token, so that the first visitor does not wait."""
     checkpoint = Checkpoint.objects.filter(slug=settings.DEFAULT_CHECKPOINT).first() or Checkpoint.objects.first()
-    if checkpoint is None:
+    if checkpoint is None or checkpoint.backend == BackendChoice.REMOTE:
         return
     engine = engine_for(checkpoint)
-    request = GenerationRequest("warm", frozenset(engine.checkpoint.expert_slugs), max_tokens=2)
+    request = GenerationRequest("warm", frozenset(engine.expert_slugs), max_tokens=2)
     for _ in engine.submit(request):
         pass
 
@@ -55,4 +65,7 @@ def warm_up() -> None:
 @lru_cache(maxsize=8)
 def tokenizer_for(folder: str, digest: str) -> Tokenizer:
     """Return a checkpoint's tokenizer without its weights, to count a prompt's tokens."""
-    return Tokenizer.from_file(f"{folder}/tokenizer.json")
+    tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

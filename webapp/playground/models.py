@@ -18,13 +18,29 @@ from webapp.jobs import Job
 from webapp.ownership import Owned, OwnedQuerySet
 
 
+class BackendChoice(models.TextChoices):
+    """What answers for a checkpoint."""
+
+    FLEX_OLMO = "flex_olmo", "own engine, experts can be switched"
+    TRANSFORMERS = "transformers", "any causal language model of transformers"
+    REMOTE = "remote", "an OpenAI-compatible server"
+
+
 class Checkpoint(models.Model):
-    """Weights on disk. `opt_out_exact`: shared weights saw no owner's data."""
+    """Weights on disk, or on a server. `opt_out_exact`: shared weights saw no owner's data."""
 
     slug = models.SlugField(max_length=60, unique=True)
-    path = models.CharField(max_length=500)
+    backend = models.CharField(max_length=20, choices=BackendChoice.choices, default=BackendChoice.FLEX_OLMO)
+    path = models.CharField(max_length=500, blank=True, default="")
+    source = models.CharField(max_length=300, blank=True, default="", help_text="Hub id and commit, or server.")
+    experts_file = models.CharField(max_length=500, blank=True, default="")
+    dtype = models.CharField(max_length=20, blank=True, default="", help_text="Empty: the site's setting.")
+    device = models.CharField(max_length=20, blank=True, default="", help_text="Empty: the site's setting.")
+    is_chat = models.BooleanField(default=False, help_text="Has a chat template; else it continues text.")
+    thinking = models.JSONField(default=dict, blank=True, help_text="Texts start, end, wait of a model that thinks.")
+    remote = models.JSONField(default=dict, blank=True, help_text="Address and limits of a server; never a key.")
     digest = models.CharField(max_length=64)
-    context_length = models.PositiveIntegerField()
+    context_length = models.PositiveIntegerField(help_text="0: a server that does not tell.")
     opt_out_exact = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -38,6 +54,16 @@ class Checkpoint(models.Model):
     def folder(self) -> Path:
         """Return the checkpoint's folder; a relative path lies in the data folder."""
         return Path(settings.DATA_DIR) / self.path
+
+    @property
+    def thinks(self) -> bool:
+        """Tell whether it writes its thinking before its answer."""
+        return bool(self.thinking)
+
+    @property
+    def experts_path(self) -> Path | None:
+        """Return the file that names the experts in place of the folder's own, if one was given."""
+        return Path(settings.DATA_DIR) / self.experts_file if self.experts_file else None
 
 
 class Expert(models.Model):
@@ -62,13 +88,47 @@ class Expert(models.Model):
         return f"{self.checkpoint.slug}/{self.slug}"
 
 
+class Comparison(models.Model):
+    """Answers to one prompt that are read side by side."""
+
+    class Kind(models.TextChoices):
+        MASKS = "masks", "two expert masks"
+        LEAVE_ONE_OUT = "leave_one_out", "all experts, and each one left out"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    def get_absolute_url(self) -> str:
+        """Return the permalink of the comparison."""
+        return reverse("playground:comparison", args=[self.id])
+
+
 class Generation(Owned, Job):
-    """One answer: what was asked, of whom, with which seed, and what came of it."""
+    """One answer: what was asked, of whom, with which seed, and what came of it.
+
+    `prompt` is what was written; `model_prompt` is all that the model read: template, system
+    prompt and earlier turns included. It is stored because a template may change, or name the day.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     checkpoint = models.ForeignKey(Checkpoint, on_delete=models.PROTECT, related_name="+")
     checkpoint_digest = models.CharField(max_length=64)
     prompt = models.TextField()
+    system_prompt = models.TextField(blank=True, default="")
+    messages = models.JSONField(default=list, blank=True, help_text="Earlier turns: role and content.")
+    model_prompt = models.TextField(blank=True, default="")
+    is_chat = models.BooleanField(default=False)
+    has_own_special_tokens = models.BooleanField(default=False, help_text="A chat template wrote them.")
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    comparison = models.ForeignKey(Comparison, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    stop = models.JSONField(default=list, blank=True)
+    top_logprobs = models.PositiveSmallIntegerField(null=True, blank=True)
+    thinking = models.JSONField(null=True, blank=True, help_text="Bounds min_tokens and max_tokens.")
+    is_traced_live = models.BooleanField(default=False)
     experts = models.JSONField(help_text="Slugs of the enabled experts, in router order.")
     max_tokens = models.PositiveIntegerField()
     temperature = models.FloatField()
@@ -77,6 +137,7 @@ class Generation(Owned, Job):
     text = models.TextField(blank=True, default="")
     token_ids = models.JSONField(default=list)
     pieces = models.JSONField(default=list, help_text="The text that each token added.")
+    logprobs = models.JSONField(default=list, blank=True, help_text="A token's, and its alternatives'.")
     finish_reason = models.CharField(max_length=12, blank=True, default="")
     routing_shares = models.JSONField(default=dict)
     token_routing = models.BinaryField(default=b"", help_text="zlib of float16 (tokens, experts).")

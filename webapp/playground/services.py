@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import structlog
@@ -18,20 +18,24 @@ from tracer.models import Trace
 from tracer.services import request_trace
 from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.inference import (
-    CheckpointError,
+    ChatMessage,
     FinishEvent,
     FinishReason,
     GenerationHandle,
     GenerationRequest,
     InferenceError,
+    ThinkingLimits,
     TokenEvent,
-    load_checkpoint,
 )
+from webapp.inference.requests import MAX_STOP_LENGTH, MAX_STOP_STRINGS, MAX_TOP_LOGPROBS
 from webapp.jobs import JobStatus
 from webapp.ownership import NOBODY, Author, Visibility, check_visibility, ownership
 from webapp.playground import engines
 from webapp.playground.bus import BusEvent, token_bus
-from webapp.playground.models import Checkpoint, Expert, Generation
+from webapp.playground.checkpoints import add_checkpoint as add_checkpoint
+from webapp.playground.checkpoints import default_checkpoint as default_checkpoint
+from webapp.playground.models import BackendChoice, Checkpoint, Comparison, Generation
+from webapp.playground.prompts import read_messages, write_prompt
 from webapp.queueing import enqueue_on_commit
 from webapp.text import storable
 
@@ -42,52 +46,6 @@ MAX_SEED = 2**53 - 1
 CANCEL_POLL_S = 0.2
 HEARTBEAT_S = 10.0
 _STATUS = {FinishReason.CANCELLED: JobStatus.CANCELLED, FinishReason.ERROR: JobStatus.FAILED}
-
-
-def add_checkpoint(*, slug: str, path: Path) -> Checkpoint:
-    """Load a checkpoint once to check it, and register it with its experts.
-
-    Raises `BadInputError` with the file and the reason when it cannot be loaded.
-    """
-    if Checkpoint.objects.filter(slug=slug).exists():
-        raise ConflictError(f"There is a checkpoint {slug!r} already. Choose another slug.")
-    try:
-        loaded = load_checkpoint(path, dtype=settings.INFERENCE_DTYPE, device=settings.INFERENCE_DEVICE)
-    except CheckpointError as error:
-        raise BadInputError(str(error)) from error
-    with transaction.atomic():
-        checkpoint = Checkpoint.objects.create(
-            slug=slug,
-            path=str(path.resolve()),
-            digest=loaded.digest,
-            context_length=loaded.context_length,
-            opt_out_exact=loaded.card.opt_out_exact,
-        )
-        Expert.objects.bulk_create(
-            Expert(
-                checkpoint=checkpoint,
-                position=position,
-                slug=expert.slug,
-                title=expert.title,
-                owner=expert.owner,
-                corpus_slug=expert.corpus or "",
-                licence=expert.licence,
-            )
-            for position, expert in enumerate(loaded.card.experts)
-        )
-    return checkpoint
-
-
-def default_checkpoint(slug: str | None = None) -> Checkpoint:
-    """Return the named checkpoint, else the configured default, else the first one."""
-    wanted = slug or settings.DEFAULT_CHECKPOINT
-    found = Checkpoint.objects.filter(slug=wanted).first() if wanted else Checkpoint.objects.first()
-    if found is None:
-        known = ", ".join(Checkpoint.objects.values_list("slug", flat=True))
-        if known:
-            raise NotFoundError(f"There is no checkpoint {wanted!r}. Known: {known}.")
-        raise NotFoundError("There is no checkpoint yet. The operator adds one with manage.py add_checkpoint.")
-    return found
 
 
 def start_generation(
@@ -101,27 +59,60 @@ def start_generation(
     checkpoint: str | None = None,
     author: Author = NOBODY,
     visibility: str = Visibility.LINK,
+    system_prompt: str = "",
+    messages: Sequence[Mapping[str, Any]] = (),
+    is_chat: bool | None = None,
+    stop: Sequence[str] = (),
+    top_logprobs: int | None = None,
+    thinking: Mapping[str, Any] | None = None,
+    is_traced_live: bool = False,
+    parent: Generation | None = None,
+    comparison: Comparison | None = None,
 ) -> Generation:
-    """Store a pending generation and queue it. `experts` None means all. Raises `BadInputError`."""
+    """Store a pending generation and queue it. Raises `BadInputError` that names the field.
+
+    `experts` None means all. `messages` are earlier turns (role, content). `is_chat` None means a
+    conversation where the checkpoint has a chat template or there are earlier turns, else the
+    model continues the prompt. `thinking` bounds a thinking checkpoint: min_tokens, max_tokens.
+    """
     owned = ownership(author, visibility)
-    prompt = storable(prompt)
+    prompt, system_prompt = storable(prompt), storable(system_prompt)
     model = default_checkpoint(checkpoint)
     enabled = _enabled_experts(model, experts)
+    turns = read_messages(messages)
     if seed is None:
         seed = secrets.randbelow(MAX_SEED)
     _check_numbers(max_tokens, temperature, top_p, seed)
-    _check_prompt(model, prompt, max_tokens)
+    _check_stop(stop)
+    _check_top_logprobs(top_logprobs)
+    bounds = _thinking_bounds(model, thinking, max_tokens)
+    _check_text(prompt, system_prompt, turns)
+    as_chat = (model.is_chat or bool(turns)) if is_chat is None else is_chat
+    written = write_prompt(model, prompt=prompt, system_prompt=system_prompt, messages=turns, is_chat=as_chat)
+    model_prompt = _open_thinking(model, written.text) if bounds else written.text
+    _check_length(model, model_prompt, max_tokens, written.has_own_special_tokens)
     with transaction.atomic():
         generation = Generation.objects.create(
             checkpoint=model,
             checkpoint_digest=model.digest,
             prompt=prompt,
+            system_prompt=system_prompt,
+            messages=[asdict(turn) for turn in turns],
+            model_prompt=model_prompt,
+            is_chat=as_chat,
+            has_own_special_tokens=written.has_own_special_tokens,
+            stop=list(dict.fromkeys([*stop, *written.stop])),
             experts=enabled,
             max_tokens=max_tokens,
             temperature=temperature,
             top_p=top_p,
             seed=seed,
             **owned,
+            top_logprobs=top_logprobs,
+            thinking=bounds,
+            is_traced_live=is_traced_live,
+            parent=parent,
+            comparison=comparison,
         )
         from webapp.playground import tasks
 
@@ -177,11 +168,12 @@ def _lock(generation: Generation) -> Generation:
 
 def _enabled_experts(checkpoint: Checkpoint, wanted: Sequence[str] | None) -> list[str]:
     known = list(checkpoint.experts.values_list("slug", flat=True))
-    if wanted is None:
+    if wanted is None or (not known and not wanted):
         return known
     for slug in wanted:
         if slug not in known:
-            raise BadInputError(f"There is no expert {slug!r}. Choose from {', '.join(known)}.", field="experts")
+            choice = f"Choose from {', '.join(known)}." if known else "This checkpoint has none to switch."
+            raise BadInputError(f"There is no expert {slug!r}. {choice}", field="experts")
     if not wanted:
         raise BadInputError("All experts are off. Switch at least one on.", field="experts")
     return [slug for slug in known if slug in wanted]
@@ -199,15 +191,57 @@ def _check_numbers(max_tokens: int, temperature: float, top_p: float, seed: int)
             raise BadInputError(f"{name} is {value}; it must lie between {low:g} and {high:.16g}.", field=name)
 
 
-def _check_prompt(checkpoint: Checkpoint, prompt: str, max_tokens: int) -> None:
+def _check_stop(stop: Sequence[str]) -> None:
+    if len(stop) > MAX_STOP_STRINGS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in stop):
+        raise BadInputError(
+            f"stop takes at most {MAX_STOP_STRINGS} strings of 1 to {MAX_STOP_LENGTH} characters each.", field="stop"
+        )
+
+
+def _check_top_logprobs(top_logprobs: int | None) -> None:
+    if top_logprobs is not None and not 0 <= top_logprobs <= MAX_TOP_LOGPROBS:
+        raise BadInputError(
+            f"top_logprobs is {top_logprobs}; it must lie between 0 and {MAX_TOP_LOGPROBS}.", field="top_logprobs"
+        )
+
+
+def _thinking_bounds(
+    checkpoint: Checkpoint, thinking: Mapping[str, Any] | None, max_tokens: int
+) -> dict[str, int] | None:
+    """Return checked bounds of the thinking part; None leaves the model to itself."""
+    if thinking is None:
+        return None
+    if not checkpoint.thinking:
+        raise BadInputError(f"Checkpoint {checkpoint.slug!r} does not think. Leave thinking out.", field="thinking")
+    low, high = thinking.get("min_tokens", 0), thinking.get("max_tokens", max_tokens)
+    is_whole = type(low) is int and type(high) is int
+    if not is_whole or not 0 <= low <= high <= max_tokens:
+        raise BadInputError(
+            "thinking needs whole numbers with 0 ≤ min_tokens ≤ max_tokens ≤ the answer's max_tokens.", field="thinking"
+        )
+    return {"min_tokens": low, "max_tokens": high}
+
+
+def _open_thinking(checkpoint: Checkpoint, text: str) -> str:
+    start: str = checkpoint.thinking["start"]
+    return text if text.rstrip().endswith(start) else text + start
+
+
+def _check_text(prompt: str, system_prompt: str, messages: Sequence[ChatMessage]) -> None:
     if not prompt.strip():
         raise BadInputError("The prompt is empty. Write something to continue.", field="prompt")
-    if len(prompt) > MAX_PROMPT_CHARACTERS:
+    n_characters = len(prompt) + len(system_prompt) + sum(len(message.content) for message in messages)
+    if n_characters > MAX_PROMPT_CHARACTERS:
         raise BadInputError(
-            f"The prompt has {len(prompt)} characters; at most {MAX_PROMPT_CHARACTERS} are taken.", field="prompt"
+            f"The prompt has {n_characters} characters; at most {MAX_PROMPT_CHARACTERS} are taken.", field="prompt"
         )
+
+
+def _check_length(checkpoint: Checkpoint, text: str, max_tokens: int, has_own_special_tokens: bool) -> None:
+    if checkpoint.backend == BackendChoice.REMOTE:
+        return  # its server counts
     tokenizer = engines.tokenizer_for(str(checkpoint.folder), checkpoint.digest)
-    n_tokens = len(tokenizer.encode(prompt).ids)
+    n_tokens = len(tokenizer.encode(text, add_special_tokens=not has_own_special_tokens).ids)
     if n_tokens + max_tokens > checkpoint.context_length:
         raise BadInputError(
             f"The prompt's {n_tokens} tokens and {max_tokens} new ones exceed the context of "
@@ -261,13 +295,22 @@ def _claim(generation_id: uuid.UUID | str) -> Generation | None:
 
 
 def _request(generation: Generation) -> GenerationRequest:
+    system = [ChatMessage("system", generation.system_prompt)] if generation.system_prompt else []
+    turns = [ChatMessage(**turn) for turn in generation.messages]
+    conversation = (*system, *turns, ChatMessage("user", generation.prompt)) if generation.is_chat else ()
+    texts, bounds = generation.checkpoint.thinking, generation.thinking
     return GenerationRequest(
-        generation.prompt,
+        generation.model_prompt,
         frozenset(generation.experts),
         max_tokens=generation.max_tokens,
         temperature=generation.temperature,
         top_p=generation.top_p,
         seed=generation.seed,
+        stop=tuple(generation.stop),
+        add_special_tokens=not generation.has_own_special_tokens,
+        messages=conversation,
+        top_logprobs=generation.top_logprobs,
+        thinking=ThinkingLimits(**bounds, end=texts["end"], wait=texts["wait"]) if bounds and texts else None,
     )
 
 
@@ -280,7 +323,9 @@ def _relay(generation: Generation, handle: GenerationHandle) -> tuple[list[Token
         if isinstance(event, FinishEvent):
             return tokens, event
         tokens.append(event)
-        data = {"index": event.index, "text": event.text, "routing": event.routing}
+        data: dict[str, Any] = {"index": event.index, "text": event.text, "routing": event.routing}
+        if event.logprob is not None:
+            data["logprob"] = logprob_data(event)
         bus.publish(stream, BusEvent(len(tokens), "token", data))
         now = time.monotonic()
         if now >= next_poll:
@@ -293,10 +338,21 @@ def _relay(generation: Generation, handle: GenerationHandle) -> tuple[list[Token
     raise RuntimeError("the engine ended the stream without a last event")
 
 
+def logprob_data(event: TokenEvent) -> dict[str, Any]:
+    """Return a token's log probability and its alternatives' as plain values."""
+    assert event.logprob is not None
+    one, *others = (
+        {"token_id": each.token_id, "token": storable(each.text), "logprob": each.logprob}
+        for each in (event.logprob, *event.top_logprobs)
+    )
+    return {**one, "top": others}
+
+
 def _store(generation: Generation, tokens: list[TokenEvent], finish: FinishEvent) -> None:
     generation.text = storable(finish.text)
     generation.token_ids = list(finish.token_ids)
     generation.pieces = [storable(token.text) for token in tokens]
+    generation.logprobs = [logprob_data(token) for token in tokens if token.logprob is not None]
     generation.set_token_routing([token.routing for token in tokens])
     generation.routing_shares = {expert: round(share, 6) for expert, share in finish.routing_shares.items()}
     generation.timings_ms = {name: round(value, 3) for name, value in finish.timings_ms.items()}

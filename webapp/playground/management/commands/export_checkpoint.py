@@ -21,11 +21,18 @@ class Command(FairgroundCommand):
         parser.add_argument("slug")
         parser.add_argument("out", type=Path)
         parser.add_argument("--experts", required=True, help="comma-separated slugs to keep")
+        parser.add_argument("--shard-gb", type=float, default=4.0, help="largest weight file in GB")
 
     def run(self, **options: Any) -> None:
         checkpoint = services.default_checkpoint(options["slug"])
         try:
-            reduce_checkpoint(checkpoint.folder, options["out"], options["experts"].split(","))
+            reduce_checkpoint(
+                checkpoint.folder,
+                options["out"],
+                [slug for slug in options["experts"].split(",") if slug],
+                experts_file=checkpoint.experts_path,
+                max_shard_bytes=max(1, int(options["shard_gb"] * 1e9)),
+            )
         except CheckpointError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(str(options["out"]))

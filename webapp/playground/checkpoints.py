@@ -1,0 +1,143 @@
+"""Registering checkpoints: folders, published ones from the hub, servers elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from webapp.errors import BadInputError, ConflictError, NotFoundError
+from webapp.inference import CheckpointCard, CheckpointError, LoadedCheckpoint, load_checkpoint
+from webapp.inference.causal import CausalModel, load_causal_model, model_type_of
+from webapp.inference.chat_template import read_chat_template
+from webapp.inference.hub import fetch_from_hub
+from webapp.inference.placement import Announce, say_nothing
+from webapp.playground.models import BackendChoice, Checkpoint, Expert
+
+SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+THINKING_TEXTS = {"start": "<think>", "end": "</think>", "wait": "Wait"}
+
+
+def add_checkpoint(
+    *,
+    slug: str,
+    path: Path | str,
+    experts_file: Path | None = None,
+    dtype: str = "",
+    device: str = "",
+    revision: str | None = None,
+    thinks: bool = False,
+    announce: Announce = say_nothing,
+) -> Checkpoint:
+    """Load a checkpoint once to check it, and register it with its experts.
+
+    `path` is a folder, or a hub id (owner/name), which is downloaded. A FlexOlmo gets its experts'
+    names from `experts_file`, else from its own experts.json; other architectures have none.
+    `announce` is told sizes before anything is downloaded or loaded. Raises `BadInputError` with
+    the file and the reason when it cannot be had or loaded, `ConflictError` for a known slug.
+    """
+    check_new_slug(slug)
+    try:
+        folder, source = _find(slug, path, revision, announce)
+        is_flex_olmo = model_type_of(folder) == "flex_olmo"
+        if experts_file is not None and not is_flex_olmo:
+            raise BadInputError("Only a FlexOlmo has experts to name. Leave --experts out.", field="experts")
+        loaded = _load(folder, is_flex_olmo, experts_file, dtype, device, announce)
+    except CheckpointError as error:
+        raise BadInputError(str(error)) from error
+    with transaction.atomic():
+        checkpoint = Checkpoint.objects.create(
+            slug=slug,
+            backend=BackendChoice.FLEX_OLMO if is_flex_olmo else BackendChoice.TRANSFORMERS,
+            path=str(folder.resolve()),
+            source=source,
+            experts_file=_keep_experts_file(slug, experts_file),
+            dtype=dtype,
+            device=device,
+            is_chat=read_chat_template(folder) is not None,
+            thinking=THINKING_TEXTS if thinks else {},
+            digest=loaded.digest,
+            context_length=loaded.context_length,
+            opt_out_exact=isinstance(loaded, LoadedCheckpoint) and loaded.card.opt_out_exact,
+        )
+        if isinstance(loaded, LoadedCheckpoint):
+            _add_experts(checkpoint, loaded.card)
+    return checkpoint
+
+
+def check_new_slug(slug: str) -> None:
+    """Raise `BadInputError` for a malformed slug, `ConflictError` for a known one."""
+    if not SLUG.fullmatch(slug):
+        raise BadInputError(f"{slug!r} is no slug: use a–z, 0–9, - and _, at most 60.", field="slug")
+    if Checkpoint.objects.filter(slug=slug).exists():
+        raise ConflictError(f"There is a checkpoint {slug!r} already. Choose another slug.")
+
+
+def _find(slug: str, path: Path | str, revision: str | None, announce: Announce) -> tuple[Path, str]:
+    """Return the folder of a checkpoint and where it came from; download what is not a folder."""
+    folder = Path(path)
+    if folder.is_dir():
+        return folder, ""
+    if isinstance(path, Path) or not HUB_ID.fullmatch(path):
+        raise BadInputError(f"{path} is neither a folder nor a hub id like allenai/FlexOlmo-7x7B-1T.", field="path")
+    found = fetch_from_hub(path, Path(settings.DATA_DIR) / "checkpoints" / slug, revision=revision, announce=announce)
+    return found.folder, f"{found.hub_id}@{found.revision}"
+
+
+def _load(
+    folder: Path, is_flex_olmo: bool, experts_file: Path | None, dtype: str, device: str, announce: Announce
+) -> LoadedCheckpoint | CausalModel:
+    options: dict[str, Any] = {
+        "dtype": dtype or settings.INFERENCE_DTYPE,
+        "device": device or settings.INFERENCE_DEVICE,
+        "announce": announce,
+    }
+    if is_flex_olmo:
+        return load_checkpoint(folder, experts_file=experts_file, **options)
+    return load_causal_model(folder, **options)
+
+
+def _keep_experts_file(slug: str, experts_file: Path | None) -> str:
+    """Copy the experts' names into the data folder, so that workers find them; return the relative path."""
+    if experts_file is None:
+        return ""
+    stored = Path("checkpoints") / f"{slug}.experts.json"
+    target = Path(settings.DATA_DIR) / stored
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{uuid.uuid4().hex}.partial")
+    shutil.copyfile(experts_file, partial)
+    partial.replace(target)
+    return str(stored)
+
+
+def _add_experts(checkpoint: Checkpoint, card: CheckpointCard) -> None:
+    Expert.objects.bulk_create(
+        Expert(
+            checkpoint=checkpoint,
+            position=position,
+            slug=expert.slug,
+            title=expert.title,
+            owner=expert.owner,
+            corpus_slug=expert.corpus or "",
+            licence=expert.licence,
+        )
+        for position, expert in enumerate(card.experts)
+    )
+
+
+def default_checkpoint(slug: str | None = None) -> Checkpoint:
+    """Return the named checkpoint, else the configured default, else the first one."""
+    wanted = slug or settings.DEFAULT_CHECKPOINT
+    found = Checkpoint.objects.filter(slug=wanted).first() if wanted else Checkpoint.objects.first()
+    if found is None:
+        known = ", ".join(Checkpoint.objects.values_list("slug", flat=True))
+        if known:
+            raise NotFoundError(f"There is no checkpoint {wanted!r}. Known: {known}.")
+        raise NotFoundError("There is no checkpoint yet. The operator adds one with manage.py add_checkpoint.")
+    return found
