@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 
 import structlog
+from celery.beat import Service
 from celery.worker import state
 from django.db import connections
 from django.utils.module_loading import import_string
@@ -34,7 +35,7 @@ def _warm_up() -> None:
 
 
 class EmbeddedWorker:
-    """One thread that holds a Celery worker with a pool of threads."""
+    """One thread that holds a Celery worker with a pool of threads, one that sends it its periodic jobs."""
 
     def __init__(self, n_threads: int = 8) -> None:
         self._controller = app.WorkController(
@@ -47,10 +48,13 @@ class EmbeddedWorker:
             without_heartbeat=True,
         )
         self._thread = threading.Thread(target=self._run, name="embedded-worker", daemon=True)
+        self._beat = Service(app, scheduler_cls="celery.beat:Scheduler", max_interval=1)
+        self._beat_thread = threading.Thread(target=self._beat.start, name="embedded-beat", daemon=True)
 
     def start(self) -> None:
         """Start the worker and queue what an earlier process left unfinished."""
         self._thread.start()
+        self._beat_thread.start()
         requeue_unfinished_jobs(older_than_s=0)
         threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
 
@@ -59,6 +63,7 @@ class EmbeddedWorker:
 
         Jobs still running are left as they are: their rows say so and the next start queues them again.
         """
+        self._beat.stop()
         state.should_terminate = 0
         self._thread.join(timeout_s)
         state.should_terminate = None

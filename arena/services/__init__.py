@@ -1,0 +1,1 @@
+"""What changes the arena. Each service owns its transaction and writes its log entry inside it."""

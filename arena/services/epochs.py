@@ -1,0 +1,177 @@
+"""Epochs: rosters and tallies at a tree size, committed seeds, reveals.
+
+What an epoch is drawn from is taken at tree size N, from log entries with an index below N alone,
+so that everybody who holds those entries gets the same table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections import defaultdict
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Count
+from django.utils import timezone
+
+from arena.models import Battle, Epoch, EpochReveal, Exclusion, RosterChange, RosterKind, Season, Verdict, Vote
+from arena.policy import Rules
+from arena.sampling import PairTally, WeightTable, commit_seed, new_seed, pair_weights
+from arena.services.seasons import current_policy, lock_season, rules_of
+from webapp.errors import ConflictError
+from webapp.transparency.models import Checkpoint as LogCheckpoint
+from webapp.transparency.services import append_entry, sequence_entries
+
+GONE = (RosterKind.RETIRED, RosterKind.WITHDRAWN)
+
+
+def tree_size() -> int:
+    """Return how many entries of the log have their index: the N of what is computed now."""
+    newest = LogCheckpoint.objects.order_by("number").last()
+    return newest.tree_size if newest else 0
+
+
+def roster_at(season: Season, size: int) -> list[str]:
+    """Return the ids of the contestants that may be drawn at a tree size, sorted."""
+    ids = {str(c) for c in season.contestants.filter(entry__index__lt=size).values_list("id", flat=True)}
+    changes = RosterChange.objects.filter(contestant__season=season, entry__index__lt=size).order_by("entry__index")
+    paused: set[str] = set()
+    for contestant_id, kind in changes.values_list("contestant_id", "kind"):
+        name = str(contestant_id)
+        if kind in GONE:
+            ids.discard(name)
+        elif kind == RosterKind.PAUSED:
+            paused.add(name)
+        elif kind == RosterKind.RESUMED:
+            paused.discard(name)
+    return sorted(ids - paused)
+
+
+def excluded_at(season: Season, size: int) -> tuple[list[uuid.UUID], list[uuid.UUID]]:
+    """Return the ids of voters and of battles whose exclusion is in force at a tree size."""
+    rows = (
+        Exclusion.objects.filter(season=season, kind="exclude", entry__index__lt=size)
+        .exclude(ended_by__entry__index__lt=size)
+        .values_list("voter_id", "battle_id")
+    )
+    return [voter for voter, _ in rows if voter], [battle for _, battle in rows if battle]
+
+
+def tallies_at(season: Season, size: int) -> tuple[dict[tuple[str, str], PairTally], int]:
+    """Return the tally of each pair at a tree size, pre-release votes among them, and the number of votes."""
+    voters, battles = excluded_at(season, size)
+    rows = Vote.objects.closed().filter(battle__season=season, battle__close__entry__index__lt=size)
+    if voters:
+        rows = rows.exclude(voter_id__in=voters)
+    if battles:
+        rows = rows.exclude(battle_id__in=battles)
+    counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    grouped = rows.order_by().values_list("battle__contestant_a_id", "battle__contestant_b_id", "verdict")
+    for side_a, side_b, verdict, n in grouped.annotate(n=Count("pk")):
+        a, b = str(side_a), str(side_b)
+        place = 2 if verdict in (Verdict.TIE, Verdict.BOTH_BAD) else int((verdict == Verdict.B) != (a > b))
+        counts[min(a, b), max(a, b)][place] += n
+    return {pair: PairTally(*three) for pair, three in counts.items()}, sum(map(sum, counts.values()))
+
+
+def table_of(epoch: Epoch) -> WeightTable:
+    """Return an epoch's weight table."""
+    return WeightTable.from_json(epoch.table)
+
+
+def latest_epoch(season: Season) -> Epoch | None:
+    """Return the newest epoch."""
+    return season.epochs.select_related("policy").order_by("-number").first()
+
+
+def is_over(epoch: Epoch, rules: Rules, *, size: int) -> bool:
+    """Tell whether no further draw may come from the epoch."""
+    return (
+        epoch.battles.count() >= rules.draws_per_epoch
+        or epoch.created_at < timezone.now() - timedelta(hours=rules.epoch_hours)
+        or EpochReveal.objects.filter(epoch=epoch).exists()
+        or epoch.policy_id != current_policy(epoch.season).pk
+        or roster_at(epoch.season, size) != list(table_of(epoch).contestants)
+    )
+
+
+def current_epoch(season: Season) -> Epoch:
+    """Return the epoch for the next draw, opening one when the last is over. Holds the season's lock.
+
+    Raises `ConflictError` while fewer than two contestants can battle.
+    """
+    lock_season(season)
+    epoch = latest_epoch(season)
+    policy = current_policy(season)
+    size = tree_size()
+    if epoch is not None and not is_over(epoch, rules_of(epoch.policy), size=size):
+        return epoch
+    rules = rules_of(policy)
+    roster = roster_at(season, size)
+    if len(roster) < 2:
+        raise ConflictError("A battle needs two contestants. The operator or a provider enters them first.")
+    tallies, n_votes = tallies_at(season, size)
+    table = pair_weights(roster, tallies, epsilon=rules.epsilon, prior=rules.prior)
+    seed = new_seed()
+    number = epoch.number + 1 if epoch else 0
+    entry = append_entry(
+        kind="epoch",
+        body={
+            "season": season.slug,
+            "epoch": number,
+            "policy": policy.version,
+            "seed_commitment": commit_seed(seed),
+            "roster": roster,
+            "tree_size": size,
+            "n_votes": n_votes,
+            "weights_digest": table.digest(),
+        },
+    )
+    return Epoch.objects.create(
+        season=season,
+        number=number,
+        policy=policy,
+        seed=seed.hex(),
+        commitment=commit_seed(seed),
+        table=table.to_json(),
+        table_digest=table.digest(),
+        roster_hash=hashlib.sha256(json.dumps(roster, separators=(",", ":")).encode()).hexdigest(),
+        tree_size=size,
+        n_votes=n_votes,
+        entry=entry,
+    )
+
+
+def sequence_before_draw(season: Season) -> None:
+    """Give waiting entries their index where the next draw would open an epoch. Not within a transaction."""
+    epoch = latest_epoch(season)
+    if epoch is None or is_over(epoch, rules_of(epoch.policy), size=tree_size()):
+        sequence_entries()
+
+
+def reveal_finished_epochs(season: Season) -> int:
+    """Reveal the seeds of epochs that are over and whose draws are all closed; return how many."""
+    waiting = list(season.epochs.filter(reveal__isnull=True).select_related("policy"))
+    return sum(_reveal(epoch) for epoch in waiting)
+
+
+def _reveal(epoch: Epoch) -> bool:
+    with transaction.atomic():
+        lock_season(epoch.season)
+        newest = latest_epoch(epoch.season)
+        ended = newest is not None and newest.number > epoch.number
+        if not ended and not is_over(epoch, rules_of(epoch.policy), size=tree_size()):
+            return False
+        if Battle.objects.unclosed().filter(epoch=epoch).exists():
+            return False
+        if EpochReveal.objects.filter(epoch=epoch).exists():
+            return False
+        n_draws = epoch.battles.count()
+        entry = append_entry(
+            kind="reveal",
+            body={"season": epoch.season.slug, "epoch": epoch.number, "seed": epoch.seed, "n_draws": n_draws},
+        )
+        EpochReveal.objects.create(epoch=epoch, seed=epoch.seed, n_draws=n_draws, entry=entry)
+    return True

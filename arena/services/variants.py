@@ -1,0 +1,75 @@
+"""Private variants: launched, withdrawn, or at the end of their term; each time their rating is published first."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from arena.models import Contestant, Leaderboard, RosterChange, RosterKind, Season, Visibility
+from arena.services.boards import Slice, publish_leaderboard
+from arena.services.roster import change_roster
+from arena.services.seasons import current_policy, rules_of
+from webapp.errors import ConflictError, ForbiddenError
+from webapp.ownership import Author
+from webapp.transparency.services import sequence_entries
+
+
+def check_may_act(contestant: Contestant, user: Any, author: Author) -> None:
+    """Raise `ForbiddenError` unless the user is a member of the contestant's provider or an operator."""
+    is_member = bool(user and user.is_authenticated) and contestant.provider.members.filter(pk=user.pk).exists()
+    if not is_member and not author.is_operator:
+        raise ForbiddenError(f"Only members of {contestant.provider.name} may do this.")
+
+
+def launch(contestant: Contestant) -> RosterChange:
+    """Make a private variant public. Its early votes are published and never count in its public rating."""
+    return _end_secrecy(contestant, RosterKind.LAUNCHED, "provider-launch", {})
+
+
+def withdraw(contestant: Contestant) -> RosterChange:
+    """Take a private variant out of new battles; its rating is published and it stays listed for ever."""
+    return _end_secrecy(contestant, RosterKind.WITHDRAWN, "provider-withdrawal", {})
+
+
+def expire_terms(season: Season) -> int:
+    """Publish the ratings of variants whose term is over; return how many."""
+    days = rules_of(current_policy(season)).variant_days
+    limit = timezone.now() - timedelta(days=days)
+    over = season.contestants.filter(visibility=Visibility.PRIVATE, created_at__lte=limit).exclude(
+        changes__kind__in=[RosterKind.LAUNCHED, RosterKind.WITHDRAWN, RosterKind.EXPIRED, RosterKind.RETIRED]
+    )
+    for contestant in over:
+        _end_secrecy(contestant, RosterKind.EXPIRED, "variant-term", {"days": days})
+    return len(over)
+
+
+def _end_secrecy(contestant: Contestant, kind: str, rule: str, numbers: dict[str, Any]) -> RosterChange:
+    if contestant.visibility != Visibility.PRIVATE:
+        raise ConflictError("A public contestant is never withdrawn or launched; only the removal rule retires it.")
+    board = publish_variant_rating(contestant)
+    change = change_roster(
+        contestant=contestant,
+        kind=kind,
+        rule=rule,
+        numbers={**numbers, **rating_numbers(board, contestant)},
+        board=board,
+    )
+    sequence_entries()
+    return change
+
+
+def publish_variant_rating(contestant: Contestant) -> Leaderboard:
+    """Publish a board on which this variant's early votes count; it is no leaderboard."""
+    sequence_entries()
+    return publish_leaderboard(contestant.season, Slice(pre_release=(str(contestant.pk),)))
+
+
+def rating_numbers(board: Leaderboard, contestant: Contestant) -> dict[str, Any]:
+    """Return a contestant's rating on a board as a log entry can hold it."""
+    for row in board.result["ratings"]:
+        if row["contestant"] == str(contestant.pk):
+            numbers = {name: f"{row[name]:.2f}" for name in ("rating", "lower", "upper")}
+            return {**numbers, "n_votes": row["n_votes"]}
+    return {"rating": "none"}

@@ -1,0 +1,147 @@
+"""Leaderboards: what is counted, what a snapshot keeps, and the removal rule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from django.db import transaction
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arena.models import Contestant, Leaderboard, RosterChange, Season, Vote, Voter
+from arena.policy import Rules
+from arena.rating import RatingOptions, VoteTable, rate
+from arena.services import boards, recompute, retirement, seasons
+from arena.services.boards import Slice
+from arena.services.exclusions import exclude_voter, include_again
+from tests.arena.conftest import RULES, battled, eligible_voter
+from webapp.errors import BadInputError
+from webapp.transparency.models import Entry
+from webapp.transparency.services import sequence_entries
+
+
+@pytest.fixture
+def voted(season: Season, trio: list[Contestant], voter: Voter) -> Season:
+    """Twelve votes by two voters, every verdict among them."""
+    other = eligible_voter()
+    for number in range(12):
+        battled(season, voter if number % 3 else other, ("a", "b", "tie", "both_bad")[number % 4])
+    sequence_entries()
+    return season
+
+
+pytestmark = pytest.mark.django_db
+
+
+def test_board_equals_a_rating_of_the_votes(voted: Season, trio: list[Contestant]) -> None:
+    board = boards.compute_board(voted, Slice())
+    rows = list(Vote.objects.closed().select_related("battle").order_by("battle__close__entry__index"))
+    table = VoteTable.from_columns(
+        [str(v.battle.contestant_a_id) for v in rows],
+        [str(v.battle.contestant_b_id) for v in rows],
+        [v.verdict for v in rows],
+        p_pair=[int(v.battle.p_numerator) / int(v.battle.p_denominator) for v in rows],
+        voter=[str(v.voter_id) for v in rows],
+        contestants=[str(c.pk) for c in trio],
+    )
+    assert board.result == rate(table, RatingOptions(min_votes=1, flips=True)).to_dict()
+    assert board.n_votes == 12
+
+
+def test_input_digest_is_that_of_the_documented_lines(voted: Season) -> None:
+    lines = []
+    for entry in Entry.objects.filter(kind="close").order_by("index"):
+        body = entry.body
+        vote = Entry.objects.get(id=body["vote"]).body
+        line = [entry.index, body["side_a"], body["side_b"], vote["verdict"], body["probability"], vote["voter"]]
+        lines.append(json.dumps(line, separators=(",", ":")) + "\n")
+    assert boards.compute_board(voted, Slice()).input_digest == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_snapshot_is_published_once_for_the_same_votes(voted: Season, voter: Voter) -> None:
+    first = boards.publish_leaderboard(voted)
+    sequence_entries()
+    assert boards.publish_leaderboard(voted) == first
+    battled(voted, voter)
+    sequence_entries()
+    assert recompute.catch_up() == 1
+    assert Leaderboard.objects.count() == 2
+    assert [e.body["n_votes"] for e in Entry.objects.filter(kind="board").order_by("serial")] == [12, 13]
+
+
+def test_past_state_is_computed_when_a_tree_size_is_named(voted: Season, voter: Voter) -> None:
+    board = boards.publish_leaderboard(voted)
+    for _ in range(3):
+        battled(voted, voter, "a")
+    sequence_entries()
+    again = boards.compute_board(voted, Slice(), size=board.tree_size)
+    assert (again.result, again.input_digest) == (board.result, board.input_digest)
+    with pytest.raises(BadInputError, match="no state"):
+        boards.compute_board(voted, Slice(), size=10**9)
+
+
+def test_slices_count_only_what_they_say(voted: Season) -> None:
+    assert boards.compute_board(voted, Slice(both_bad=False)).n_votes == 9
+    assert boards.compute_board(voted, Slice(filters=(("category", "code"),))).n_votes == 0
+    with pytest.raises(BadInputError, match="no slice"):
+        Slice(filters=(("colour", "red"),))
+
+
+def test_excluded_votes_are_left_out_and_come_back(voted: Season, voter: Voter) -> None:
+    n_own = Vote.objects.filter(voter=voter).count()
+    exclusion = exclude_voter(season=voted, voter=voter, rule="random", numbers={"odds": "1200"})
+    sequence_entries()
+    assert boards.compute_board(voted, Slice()).n_votes == 12 - n_own
+    assert boards.compute_board(voted, Slice(include_excluded=True)).n_votes == 12
+    include_again(exclusion=exclusion, numbers={"odds": "3"})
+    sequence_entries()
+    assert boards.compute_board(voted, Slice()).n_votes == 12
+    with pytest.raises(BadInputError, match="rule"):
+        exclude_voter(season=voted, voter=voter, rule="i-do-not-like-them", numbers={})
+
+
+def test_removal_rule_retires_and_says_why(voted: Season, trio: list[Contestant]) -> None:
+    rules = Rules(**{**RULES.__dict__, "retire_min_votes": 1, "retire_max_width": 10**6, "retire_percentile": 99})
+    with transaction.atomic():
+        seasons.change_policy(season=voted, rules=rules)
+    run = retirement.apply_removal_rule(voted)
+    assert [row["group"] for row in run.outcome] == ["proprietary", "open-weight", "open-source"]
+    assert {c.contestant_id for c in RosterChange.objects.filter(kind="retired")} == {
+        Contestant.objects.get(pk=name).pk for name in run.outcome[2]["retired"]
+    }
+
+
+standings = st.lists(
+    st.builds(
+        lambda name, group, rating, width, n: retirement.Standing(
+            name, group, float(rating), float(rating - width), float(rating + width), n
+        ),
+        st.uuids().map(str),
+        st.sampled_from(["proprietary", "open-weight", "open-source"]),
+        st.integers(800, 1200),
+        st.integers(0, 80),
+        st.integers(0, 600),
+    ),
+    max_size=20,
+)
+
+
+@given(standings, st.integers(0, 99))
+def test_removal_rule_treats_each_group_alone_and_keeps_its_best(
+    found: list[retirement.Standing], percentile: int
+) -> None:
+    rules = Rules(retire_percentile=percentile)
+    together = retirement.decide(found, rules)
+    for outcome in together:
+        own = [s for s in found if s.group == outcome.group]
+        assert outcome in retirement.decide(own, rules)
+        judged = [s for s in own if s.n_votes >= rules.retire_min_votes and s.upper - s.lower <= rules.retire_max_width]
+        assert outcome.n_judged == len(judged)
+        assert set(outcome.retired) <= {s.contestant for s in judged}
+        if outcome.retired:
+            best = max(judged, key=lambda s: (s.rating, s.contestant))
+            assert best.contestant not in outcome.retired
+            assert outcome.threshold is not None
+            assert all(s.upper < outcome.threshold for s in judged if s.contestant in outcome.retired)
