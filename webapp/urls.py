@@ -24,4 +24,5 @@ urlpatterns = [
     path("", include("webapp.playground.urls")),
     path("", include("webapp.transparency.urls")),
     path("api/v1/", include(api_v1)),
+    path("v1/", include("webapp.playground.openai.urls")),
 ]

@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.core.management import CommandError, call_command
 from django.test import AsyncClient, Client
 
+from webapp.errors import BadInputError
 from webapp.playground import services
 from webapp.playground.models import Checkpoint, Generation
 
@@ -169,6 +170,6 @@ def test_names_what_is_missing_when_a_checkpoint_lacks_tensors(db: None, tmp_pat
     name = next(n for n in tensors if "experts" in n or "gate" in n)
     del tensors[name]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(services.BadInputError, match="missing"):
+    with pytest.raises(BadInputError, match="missing"):
         services.add_checkpoint(slug="short", path=folder)
     assert not Checkpoint.objects.exists()

@@ -163,6 +163,6 @@ class Generation(Owned, Job):
 
     def get_token_routing(self) -> npt.NDArray[np.float16]:
         """Return the shares (tokens, experts)."""
-        if not self.token_routing:
-            return np.zeros((0, len(self.experts)), np.float16)
+        if not self.token_routing or not self.experts:
+            return np.zeros((len(self.pieces) if not self.experts else 0, len(self.experts)), np.float16)
         return np.frombuffer(zlib.decompress(self.token_routing), np.float16).reshape(-1, len(self.experts))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from tracer.models import Trace
 from tracer.services import request_trace
-from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
+from webapp.errors import ConflictError, ForbiddenError, NotFoundError
 from webapp.inference import (
     ChatMessage,
     FinishEvent,
@@ -27,97 +23,22 @@ from webapp.inference import (
     ThinkingLimits,
     TokenEvent,
 )
-from webapp.inference.requests import MAX_STOP_LENGTH, MAX_STOP_STRINGS, MAX_TOP_LOGPROBS
 from webapp.jobs import JobStatus
-from webapp.ownership import NOBODY, Author, Visibility, check_visibility, ownership
+from webapp.ownership import Author, check_visibility
 from webapp.playground import engines
+from webapp.playground.asking import start_generation as start_generation
 from webapp.playground.bus import BusEvent, token_bus
 from webapp.playground.checkpoints import add_checkpoint as add_checkpoint
 from webapp.playground.checkpoints import default_checkpoint as default_checkpoint
-from webapp.playground.models import BackendChoice, Checkpoint, Comparison, Generation
-from webapp.playground.prompts import read_messages, write_prompt
+from webapp.playground.models import Generation
 from webapp.queueing import enqueue_on_commit
 from webapp.text import storable
 
 log = structlog.get_logger(__name__)
-MAX_PROMPT_CHARACTERS = 200_000
 MAX_STARTS = 2
-MAX_SEED = 2**53 - 1
 CANCEL_POLL_S = 0.2
 HEARTBEAT_S = 10.0
 _STATUS = {FinishReason.CANCELLED: JobStatus.CANCELLED, FinishReason.ERROR: JobStatus.FAILED}
-
-
-def start_generation(
-    *,
-    prompt: str,
-    experts: Sequence[str] | None = None,
-    max_tokens: int = 128,
-    temperature: float = 0.7,
-    top_p: float = 0.95,
-    seed: int | None = None,
-    checkpoint: str | None = None,
-    author: Author = NOBODY,
-    visibility: str = Visibility.LINK,
-    system_prompt: str = "",
-    messages: Sequence[Mapping[str, Any]] = (),
-    is_chat: bool | None = None,
-    stop: Sequence[str] = (),
-    top_logprobs: int | None = None,
-    thinking: Mapping[str, Any] | None = None,
-    is_traced_live: bool = False,
-    parent: Generation | None = None,
-    comparison: Comparison | None = None,
-) -> Generation:
-    """Store a pending generation and queue it. Raises `BadInputError` that names the field.
-
-    `experts` None means all. `messages` are earlier turns (role, content). `is_chat` None means a
-    conversation where the checkpoint has a chat template or there are earlier turns, else the
-    model continues the prompt. `thinking` bounds a thinking checkpoint: min_tokens, max_tokens.
-    """
-    owned = ownership(author, visibility)
-    prompt, system_prompt = storable(prompt), storable(system_prompt)
-    model = default_checkpoint(checkpoint)
-    enabled = _enabled_experts(model, experts)
-    turns = read_messages(messages)
-    if seed is None:
-        seed = secrets.randbelow(MAX_SEED)
-    _check_numbers(max_tokens, temperature, top_p, seed)
-    _check_stop(stop)
-    _check_top_logprobs(top_logprobs)
-    bounds = _thinking_bounds(model, thinking, max_tokens)
-    _check_text(prompt, system_prompt, turns)
-    as_chat = (model.is_chat or bool(turns)) if is_chat is None else is_chat
-    written = write_prompt(model, prompt=prompt, system_prompt=system_prompt, messages=turns, is_chat=as_chat)
-    model_prompt = _open_thinking(model, written.text) if bounds else written.text
-    _check_length(model, model_prompt, max_tokens, written.has_own_special_tokens)
-    with transaction.atomic():
-        generation = Generation.objects.create(
-            checkpoint=model,
-            checkpoint_digest=model.digest,
-            prompt=prompt,
-            system_prompt=system_prompt,
-            messages=[asdict(turn) for turn in turns],
-            model_prompt=model_prompt,
-            is_chat=as_chat,
-            has_own_special_tokens=written.has_own_special_tokens,
-            stop=list(dict.fromkeys([*stop, *written.stop])),
-            experts=enabled,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-            **owned,
-            top_logprobs=top_logprobs,
-            thinking=bounds,
-            is_traced_live=is_traced_live,
-            parent=parent,
-            comparison=comparison,
-        )
-        from webapp.playground import tasks
-
-        enqueue_on_commit(tasks.run_generation, generation.id)
-    return generation
 
 
 def get_generation(generation_id: uuid.UUID | str, *, author: Author) -> Generation:
@@ -164,90 +85,6 @@ def _lock(generation: Generation) -> Generation:
     rows = Generation.objects.select_for_update(of=("self",)).select_related("checkpoint", "trace")
     locked: Generation = rows.get(pk=generation.pk)
     return locked
-
-
-def _enabled_experts(checkpoint: Checkpoint, wanted: Sequence[str] | None) -> list[str]:
-    known = list(checkpoint.experts.values_list("slug", flat=True))
-    if wanted is None or (not known and not wanted):
-        return known
-    for slug in wanted:
-        if slug not in known:
-            choice = f"Choose from {', '.join(known)}." if known else "This checkpoint has none to switch."
-            raise BadInputError(f"There is no expert {slug!r}. {choice}", field="experts")
-    if not wanted:
-        raise BadInputError("All experts are off. Switch at least one on.", field="experts")
-    return [slug for slug in known if slug in wanted]
-
-
-def _check_numbers(max_tokens: int, temperature: float, top_p: float, seed: int) -> None:
-    limits: dict[str, tuple[float, float, float]] = {
-        "max_tokens": (max_tokens, 1, settings.MAX_GENERATION_TOKENS),
-        "temperature": (temperature, 0, 10),
-        "top_p": (top_p, 0.0001, 1),
-        "seed": (seed, 0, MAX_SEED),
-    }
-    for name, (value, low, high) in limits.items():
-        if not low <= value <= high:
-            raise BadInputError(f"{name} is {value}; it must lie between {low:g} and {high:.16g}.", field=name)
-
-
-def _check_stop(stop: Sequence[str]) -> None:
-    if len(stop) > MAX_STOP_STRINGS or any(not 0 < len(text) <= MAX_STOP_LENGTH for text in stop):
-        raise BadInputError(
-            f"stop takes at most {MAX_STOP_STRINGS} strings of 1 to {MAX_STOP_LENGTH} characters each.", field="stop"
-        )
-
-
-def _check_top_logprobs(top_logprobs: int | None) -> None:
-    if top_logprobs is not None and not 0 <= top_logprobs <= MAX_TOP_LOGPROBS:
-        raise BadInputError(
-            f"top_logprobs is {top_logprobs}; it must lie between 0 and {MAX_TOP_LOGPROBS}.", field="top_logprobs"
-        )
-
-
-def _thinking_bounds(
-    checkpoint: Checkpoint, thinking: Mapping[str, Any] | None, max_tokens: int
-) -> dict[str, int] | None:
-    """Return checked bounds of the thinking part; None leaves the model to itself."""
-    if thinking is None:
-        return None
-    if not checkpoint.thinking:
-        raise BadInputError(f"Checkpoint {checkpoint.slug!r} does not think. Leave thinking out.", field="thinking")
-    low, high = thinking.get("min_tokens", 0), thinking.get("max_tokens", max_tokens)
-    is_whole = type(low) is int and type(high) is int
-    if not is_whole or not 0 <= low <= high <= max_tokens:
-        raise BadInputError(
-            "thinking needs whole numbers with 0 ≤ min_tokens ≤ max_tokens ≤ the answer's max_tokens.", field="thinking"
-        )
-    return {"min_tokens": low, "max_tokens": high}
-
-
-def _open_thinking(checkpoint: Checkpoint, text: str) -> str:
-    start: str = checkpoint.thinking["start"]
-    return text if text.rstrip().endswith(start) else text + start
-
-
-def _check_text(prompt: str, system_prompt: str, messages: Sequence[ChatMessage]) -> None:
-    if not prompt.strip():
-        raise BadInputError("The prompt is empty. Write something to continue.", field="prompt")
-    n_characters = len(prompt) + len(system_prompt) + sum(len(message.content) for message in messages)
-    if n_characters > MAX_PROMPT_CHARACTERS:
-        raise BadInputError(
-            f"The prompt has {n_characters} characters; at most {MAX_PROMPT_CHARACTERS} are taken.", field="prompt"
-        )
-
-
-def _check_length(checkpoint: Checkpoint, text: str, max_tokens: int, has_own_special_tokens: bool) -> None:
-    if checkpoint.backend == BackendChoice.REMOTE:
-        return  # its server counts
-    tokenizer = engines.tokenizer_for(str(checkpoint.folder), checkpoint.digest)
-    n_tokens = len(tokenizer.encode(text, add_special_tokens=not has_own_special_tokens).ids)
-    if n_tokens + max_tokens > checkpoint.context_length:
-        raise BadInputError(
-            f"The prompt's {n_tokens} tokens and {max_tokens} new ones exceed the context of "
-            f"{checkpoint.context_length}. Shorten the prompt or lower max_tokens.",
-            field="prompt",
-        )
 
 
 def run_generation(generation_id: uuid.UUID | str) -> None:

@@ -38,8 +38,14 @@ async def generation_stream(request: HttpRequest, generation_id: uuid.UUID) -> H
 
 
 async def _events(generation_id: uuid.UUID, after: int) -> AsyncIterator[bytes]:
-    bus = token_bus()
     yield b": connected\n\n"
+    async for event in follow(generation_id, after):
+        yield b": ping\n\n" if event is None else _format(event)
+
+
+async def follow(generation_id: uuid.UUID, after: int = 0) -> AsyncIterator[BusEvent | None]:
+    """Yield a generation's events to its last one; None now and then while nothing happens."""
+    bus = token_bus()
     while True:
         events = await bus.read(str(generation_id), after, WAIT_S)
         if not events:
@@ -48,10 +54,10 @@ async def _events(generation_id: uuid.UUID, after: int) -> AsyncIterator[bytes]:
                 return
             events = _stored_events(generation, after)
             if not events:
-                yield b": ping\n\n"
+                yield None
         for event in events:
             after = event.number
-            yield _format(event)
+            yield event
             if event.kind == "done":
                 return
 
@@ -79,16 +85,14 @@ def _stored_events(generation: Generation, after: int) -> list[BusEvent]:
     if not generation.is_finished:
         return []
     routing = generation.get_token_routing().tolist()
-    tokens = [
-        BusEvent(
-            number,
-            "token",
-            {"index": number - 1, "text": text, "routing": dict(zip(generation.experts, shares, strict=True))},
-        )
-        for number, (text, shares) in enumerate(zip(generation.pieces, routing, strict=True), start=1)
-        if number > after
-    ]
-    return [*tokens, BusEvent(10**9, "done", end_data(generation))]
+    tokens = []
+    for number, (text, shares) in enumerate(zip(generation.pieces, routing, strict=True), start=1):
+        routed = dict(zip(generation.experts, shares, strict=True))
+        data: dict[str, Any] = {"index": number - 1, "text": text, "routing": routed}
+        if generation.logprobs:
+            data["logprob"] = generation.logprobs[number - 1]
+        tokens.append(BusEvent(number, "token", data))
+    return [*(token for token in tokens if token.number > after), BusEvent(10**9, "done", end_data(generation))]
 
 
 def _format(event: BusEvent) -> bytes:
