@@ -143,11 +143,12 @@ class TraceCreate(APIView):
         """Queue a trace; the answer's Location is where it will be."""
         asked = TraceRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
+        author = author_of(request)
 
         def create() -> Response:
-            trace = services.request_trace(**asked.validated_data, author=author_of(request))
+            trace = services.request_trace(**asked.validated_data, author=author)
             location = reverse("api-trace-detail", args=[trace.id])
-            return Response(present_trace(trace), status=202, headers={"Location": location})
+            return Response(present_trace(trace, author=author), status=202, headers={"Location": location})
 
         return answer_once(request, create)
 
@@ -158,7 +159,8 @@ class TraceDetail(APIView):
     @extend_schema(responses={200: TraceSerializer, 304: OpenApiResponse(description="Not modified"), 404: PROBLEM})
     def get(self, request: Request, trace_id: uuid.UUID) -> Response:
         """Return a trace; poll until its status is done, failed or cancelled."""
-        return Response(present_trace(services.get_trace(trace_id, author=author_of(request))))
+        author = author_of(request)
+        return Response(present_trace(services.get_trace(trace_id, author=author), author=author))
 
     @extend_schema(
         request=SharingSerializer, responses={200: TraceSerializer, 400: PROBLEM, 403: PROBLEM, 404: PROBLEM}
@@ -167,8 +169,9 @@ class TraceDetail(APIView):
         """Change who may read one's own trace."""
         asked = SharingSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        trace = services.share_trace(trace_id, author=author_of(request), **asked.validated_data)
-        return Response(present_trace(trace))
+        author = author_of(request)
+        trace = services.share_trace(trace_id, author=author, **asked.validated_data)
+        return Response(present_trace(trace, author=author))
 
     @extend_schema(responses={204: None, 403: PROBLEM, 404: PROBLEM})
     def delete(self, request: Request, trace_id: uuid.UUID) -> Response:
@@ -186,10 +189,11 @@ class TraceExport(APIView):
     )
     def get(self, request: Request, trace_id: uuid.UUID, kind: str) -> HttpResponse:
         """Return spans and documents as CSV, or quotations with owner and licence as Markdown."""
-        trace = services.get_trace(trace_id, author=author_of(request))
+        author = author_of(request)
+        trace = services.get_trace(trace_id, author=author)
         if trace.status != JobStatus.DONE:
             raise BadInputError("The trace is not done. Export it when its status is done.")
-        shown = present_trace(trace)
+        shown = present_trace(trace, author=author)
         body = _as_csv(shown) if kind == "csv" else _as_markdown(shown)
         content_type = "text/csv" if kind == "csv" else "text/markdown"
         response = HttpResponse(body, content_type=f"{content_type}; charset=utf-8")
@@ -233,7 +237,7 @@ class DocumentDetail(APIView):
     @extend_schema(responses={200: DocumentSerializer, 404: PROBLEM, 410: PROBLEM, 503: PROBLEM})
     def get(self, request: Request, corpus: str, key: str) -> Response:
         """Return a document's text and provenance."""
-        found = read_document(corpus, key)
+        found = read_document(corpus, key, author=author_of(request))
         document = found.document
         value = {
             "id": f"{corpus}/{key}",

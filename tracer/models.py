@@ -31,6 +31,14 @@ class Corpus(models.Model):
     licence = models.CharField(max_length=200)
     disclosure = models.CharField(max_length=10, choices=DisclosureChoice.choices, default=DisclosureChoice.FULL)
     provenance = models.TextField(blank=True, default="")
+    owner_group = models.ForeignKey(
+        "auth.Group",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Its members see the corpus in full.",
+    )
     file = models.CharField(max_length=500, help_text="Corpus file, relative to the data folder.")
     n_documents = models.PositiveBigIntegerField()
     created_at = models.DateTimeField(default=timezone.now)

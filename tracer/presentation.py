@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracer import registry
+from tracer.disclosure import CLOSED_DOCUMENT, apply_policies, policies_for, policy_for
 from tracer.engine import IndexFileError, StoredDocument
-from tracer.models import Corpus, DisclosureChoice, Takedown, Trace
+from tracer.models import Corpus, Takedown, Trace
 from webapp.errors import FairgroundError, NotFoundError
+from webapp.ownership import NOBODY, Author
 
 REMOVED = "This document was taken down."
 
@@ -23,8 +25,8 @@ class GoneError(FairgroundError):
     code = "taken-down"
 
 
-def present_trace(trace: Trace) -> dict[str, Any]:
-    """Return the JSON of a trace as everyone may see it now."""
+def present_trace(trace: Trace, *, author: Author = NOBODY) -> dict[str, Any]:
+    """Return the JSON of a trace as this author may see it now."""
     presented: dict[str, Any] = {
         "id": str(trace.id),
         "status": trace.status,
@@ -39,47 +41,19 @@ def present_trace(trace: Trace) -> dict[str, Any]:
     if trace.result is None:
         presented["corpora"] = [{"slug": slug, "indexes": []} for slug in trace.corpora]
         return presented
-    result = dict(trace.result)
-    closed, removed = _closed_corpora(trace), _removed_documents(trace)
     corpora = {corpus.slug: corpus for corpus in Corpus.objects.filter(slug__in=trace.corpora)}
-    result["documents"] = [
-        _present_document(document, corpora, removed)
-        for document in result["documents"]
-        if document["corpus"] not in closed
-    ]
-    result["spans"] = [
-        {
-            **span,
-            "matches": [
-                {**match, "snippet": "", "snippet_start": 0, "snippet_end": 0, "removed": True}
-                if match["document"] in removed
-                else {**match, "removed": False}
-                for match in span["matches"]
-                if match["corpus"] not in closed
-            ],
-        }
-        for span in result["spans"]
-    ]
-    return {**presented, **result}
+    shown = apply_policies(trace.result, policies_for(corpora.values(), author), _tombstones(trace))
+    for document in shown["documents"]:
+        corpus = corpora[document["corpus"]]
+        document["owner"], document["licence"] = corpus.owner, document["licence"] or corpus.licence
+        if document["removed"]:
+            document["title"] = REMOVED
+    return {**presented, **shown}
 
 
-def _closed_corpora(trace: Trace) -> set[str]:
-    return set(
-        Corpus.objects.filter(slug__in=trace.corpora, disclosure=DisclosureChoice.COUNTS).values_list("slug", flat=True)
-    )
-
-
-def _removed_documents(trace: Trace) -> dict[str, str]:
+def _tombstones(trace: Trace) -> dict[str, str]:
     rows = Takedown.objects.filter(corpus__slug__in=trace.corpora).select_related("corpus")
     return {f"{row.corpus.slug}/{row.document_key}": row.reason for row in rows}
-
-
-def _present_document(document: dict[str, Any], corpora: dict[str, Corpus], removed: dict[str, str]) -> dict[str, Any]:
-    corpus = corpora[document["corpus"]]
-    shown = {**document, "licence": document["licence"] or corpus.licence, "owner": corpus.owner, "removed": False}
-    if document["id"] in removed:
-        shown.update(title=REMOVED, url="", metadata={}, removed=True)
-    return shown
 
 
 @dataclass(frozen=True)
@@ -95,15 +69,16 @@ class ReadableDocument:
         return self.document.licence or self.corpus.licence
 
 
-def read_document(corpus_slug: str, key: str) -> ReadableDocument:
-    """Return a document of an open corpus.
+def read_document(corpus_slug: str, key: str, *, author: Author = NOBODY) -> ReadableDocument:
+    """Return a document of a corpus that is open to this author.
 
     Raises `NotFoundError` alike for an unknown document and for one in a closed corpus,
     `GoneError` for one that was taken down, `FairgroundError` (503) when the index is damaged.
     """
-    corpus = Corpus.objects.filter(slug=corpus_slug, disclosure=DisclosureChoice.FULL).first()
+    corpus = Corpus.objects.filter(slug=corpus_slug).first()
     if corpus is None:
-        raise NotFoundError("There is no such document, or its corpus is not open for reading.")
+        raise NotFoundError(CLOSED_DOCUMENT)
+    policy_for(corpus, author).require_documents()
     takedown = corpus.takedowns.filter(document_key=key).first()
     if takedown is not None:
         raise GoneError(f"{REMOVED} Reason: {takedown.reason}")
@@ -115,4 +90,4 @@ def read_document(corpus_slug: str, key: str) -> ReadableDocument:
             raise FairgroundError(str(error), status=503, code="index-unavailable") from error
         if number is not None:
             return ReadableDocument(corpus, reader.document(number))
-    raise NotFoundError("There is no such document, or its corpus is not open for reading.")
+    raise NotFoundError(CLOSED_DOCUMENT)

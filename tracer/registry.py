@@ -6,8 +6,10 @@ import threading
 from collections.abc import Sequence
 from functools import lru_cache
 
-from tracer.engine import Disclosure, IndexFileError, IndexReader, SearchableCorpus, trace_text
+from tracer.disclosure import policies_for
+from tracer.engine import IndexFileError, IndexReader, SearchableCorpus, trace_text
 from tracer.models import Corpus, Index, Takedown
+from webapp.ownership import NOBODY, Author
 
 _readers: dict[str, IndexReader] = {}
 _lock = threading.Lock()
@@ -31,14 +33,24 @@ def open_index(index: Index) -> IndexReader:
     return reader
 
 
-def searchable(corpora: Sequence[Corpus]) -> list[SearchableCorpus]:
-    """Return the corpora with their enabled indexes open and their taken-down documents hidden."""
+def searchable(corpora: Sequence[Corpus], *, author: Author = NOBODY) -> list[SearchableCorpus]:
+    """Return the corpora with their enabled indexes open and their taken-down documents hidden.
+
+    What `author` may not see is not even read; what others may see of it is decided again when it is shown.
+    """
     result = []
+    policies = policies_for(corpora, author)
     for corpus in corpora:
-        hidden = frozenset(Takedown.objects.filter(corpus=corpus).values_list("document_key", flat=True))
+        hidden, policy = hidden_documents(corpus), policies[corpus.slug]
         readers = [open_index(index) for index in corpus.indexes.filter(is_enabled=True)]
-        result.append(SearchableCorpus(corpus.slug, readers, hidden.__contains__, Disclosure(corpus.disclosure)))
+        is_hidden = hidden.__contains__
+        result.append(SearchableCorpus(corpus.slug, readers, is_hidden, policy.disclosure, policy.minimum_count))
     return result
+
+
+def hidden_documents(corpus: Corpus) -> frozenset[str]:
+    """Return the keys of the corpus's documents that were taken down."""
+    return frozenset(Takedown.objects.filter(corpus=corpus).values_list("document_key", flat=True))
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -41,16 +42,25 @@ MAX_STARTS = 2
 
 
 def add_corpus(
-    *, slug: str, file: Path, owner: str, licence: str, title: str, disclosure: str = "full", provenance: str = ""
+    *,
+    slug: str,
+    file: Path,
+    owner: str,
+    licence: str,
+    title: str,
+    disclosure: str = "full",
+    provenance: str = "",
+    group: str = "",
 ) -> Corpus:
     """Check every line of a corpus file, copy it into the data folder and register the corpus.
+
+    Members of `group`, which is made when it is new, see the corpus in full whatever its disclosure.
 
     Raises `BadInputError` (with the line number of a broken line), `ConflictError` for a known slug.
     """
     if not SLUG.fullmatch(slug):
         raise BadInputError(f"{slug!r} is no slug: use a–z, 0–9, - and _, at most 60.", field="slug")
-    if disclosure not in DisclosureChoice.values:
-        raise BadInputError(f"disclosure {disclosure!r}: use one of {', '.join(DisclosureChoice.values)}.")
+    _check_disclosure(disclosure)
     for name, value in (("owner", owner), ("licence", licence), ("title", title)):
         if not value.strip():
             raise BadInputError(f"{name} is empty: say whose text it is and under which licence.", field=name)
@@ -70,12 +80,35 @@ def add_corpus(
             owner=owner,
             licence=licence,
             disclosure=disclosure,
+            owner_group=Group.objects.get_or_create(name=group)[0] if group else None,
             provenance=provenance,
             file=str(stored),
             n_documents=n_documents,
         )
     finally:
         partial.unlink(missing_ok=True)
+
+
+def change_disclosure(*, slug: str, disclosure: str, group: str | None = None) -> Corpus:
+    """Change how much of a corpus is shown, at once and for earlier traces too.
+
+    `group` names the owners who see it in full ("" for none); None leaves them as they are.
+    """
+    _check_disclosure(disclosure)
+    with transaction.atomic():
+        corpus = get_corpus(slug)
+        corpus.disclosure = disclosure
+        if group is not None:
+            corpus.owner_group = Group.objects.get_or_create(name=group)[0] if group else None
+        corpus.save(update_fields=["disclosure", "owner_group"])
+    return corpus
+
+
+def _check_disclosure(disclosure: str) -> None:
+    if disclosure not in DisclosureChoice.values:
+        raise BadInputError(
+            f"disclosure {disclosure!r}: use one of {', '.join(DisclosureChoice.values)}.", field="disclosure"
+        )
 
 
 def _suffix(file: Path) -> str:
@@ -266,7 +299,7 @@ def run_trace(trace_id: uuid.UUID | str) -> None:
         corpora = Corpus.objects.filter(slug__in=trace.corpora).order_by("slug")
         found = trace_text(
             trace.text,
-            registry.searchable(list(corpora)),
+            registry.searchable(list(corpora), author=Author(trace.created_by_id)),
             prompt=trace.prompt,
             parameters=TraceParameters.from_mapping(trace.parameters),
         )

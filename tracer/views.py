@@ -42,7 +42,7 @@ def corpus_detail(request: HttpRequest, slug: str) -> HttpResponse:
 def document_detail(request: HttpRequest, corpus: str, key: str) -> HttpResponse:
     """Show a document; `?trace=` and `?span=` mark the match they name in its context."""
     try:
-        found = read_document(corpus, key)
+        found = read_document(corpus, key, author=author_of(request))
     except FairgroundError as error:
         gone = isinstance(error, GoneError)
         return render(request, "tracer/document_closed.html", {"error": error, "gone": gone}, status=error.status)
@@ -143,7 +143,7 @@ def trace_detail(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
     """Show a trace: highlighted text, documents, table of spans; `?embed=1` for another page's panel."""
     author = author_of(request)
     trace = get_object_or_404(Trace.objects.readable_by(author), pk=trace_id)
-    shown = present_trace(trace)
+    shown = present_trace(trace, author=author)
     spans = shown.get("spans", [])
     selection = Selection.of(request, len(spans))
     context = {

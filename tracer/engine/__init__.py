@@ -10,6 +10,11 @@ from tracer.engine.errors import (
     EngineError,
     IndexFileError,
     ParameterError,
+    StockBusyError,
+    StockCrashError,
+    StockEngineError,
+    StockMissingError,
+    StockRefusedError,
     TraceCancelledError,
 )
 from tracer.engine.layout import Manifest
@@ -18,6 +23,7 @@ from tracer.engine.pipeline import Disclosure, SearchableCorpus, trace_text
 from tracer.engine.reader import IndexReader, StoredDocument, Verification, validate_index
 from tracer.engine.relevance import Relevance
 from tracer.engine.results import FoundDocument, Match, Span, TraceResult
+from tracer.engine.stock import StockEngine
 
 __all__ = [
     "Boundaries",
@@ -36,6 +42,12 @@ __all__ = [
     "Relevance",
     "SearchableCorpus",
     "Span",
+    "StockBusyError",
+    "StockCrashError",
+    "StockEngine",
+    "StockEngineError",
+    "StockMissingError",
+    "StockRefusedError",
     "StoredDocument",
     "TraceCancelledError",
     "TraceParameters",

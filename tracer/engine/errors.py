@@ -4,6 +4,11 @@ EngineError
 ├── CorpusFileError   a corpus file that cannot be read; names file and line
 ├── IndexFileError    an index that is missing, damaged or replaced; names the file
 ├── ParameterError    a trace parameter out of its bounds; names it
+├── StockEngineError  the stock infini-gram engine gave no answer
+│   ├── StockMissingError   it is not installed on this machine
+│   ├── StockCrashError     its process ended; a new one is there for the next question
+│   ├── StockBusyError      no answer in time
+│   └── StockRefusedError   it refused the arguments
 └── TraceCancelledError
 """
 
@@ -42,3 +47,36 @@ class ParameterError(EngineError, ValueError):
 
 class TraceCancelledError(EngineError):
     """The caller asked to stop."""
+
+
+class StockEngineError(EngineError):
+    """The stock infini-gram engine gave no answer."""
+
+
+class StockMissingError(StockEngineError):
+    """The stock engine is not installed here."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This query needs the package infini-gram, which is not installed here (it has wheels for "
+            "Linux on x86-64 and for macOS). Counts and phrase search work without it."
+        )
+
+
+class StockCrashError(StockEngineError):
+    """The child process ended."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The n-gram engine's process ended {reason} during this query. It was started anew.")
+        self.reason = reason
+
+
+class StockBusyError(StockEngineError):
+    """No answer in time."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The n-gram engine gave no answer in time: {what} took too long.")
+
+
+class StockRefusedError(StockEngineError):
+    """The engine refused the arguments."""

@@ -230,4 +230,4 @@ class GenerationTrace(APIView):
         """Queue the trace of a finished answer, once; later calls give the same trace."""
         trace = services.trace_generation(generation_id, author=author_of(request))
         location = reverse("api-trace-detail", args=[trace.id])
-        return Response(present_trace(trace), status=202, headers={"Location": location})
+        return Response(present_trace(trace, author=author_of(request)), status=202, headers={"Location": location})

@@ -25,8 +25,9 @@ class Command(FairgroundCommand):
         parser.add_argument("--title", required=True)
         parser.add_argument("--disclosure", choices=DisclosureChoice.values, default="full")
         parser.add_argument("--provenance", default="")
+        parser.add_argument("--group", default="", help="group of users who see the corpus in full")
 
     def run(self, **options: Any) -> None:
-        names = ("slug", "file", "owner", "licence", "title", "disclosure", "provenance")
+        names = ("slug", "file", "owner", "licence", "title", "disclosure", "provenance", "group")
         corpus = services.add_corpus(**{name: options[name] for name in names})
         self.stdout.write(f"{corpus.slug}: {corpus.n_documents} documents")
