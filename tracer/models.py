@@ -40,6 +40,7 @@ class Corpus(models.Model):
         help_text="Its members see the corpus in full.",
     )
     file = models.CharField(max_length=500, help_text="Corpus file, relative to the data folder.")
+    digest = models.CharField(max_length=64, blank=True, default="", help_text="SHA-256 of the corpus file.")
     n_documents = models.PositiveBigIntegerField()
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -105,11 +106,14 @@ class Trace(Owned, Job):
 
 
 class Takedown(models.Model):
-    """A document hidden everywhere; the tombstone keeps the reason."""
+    """A document hidden everywhere; the tombstone keeps the reason, and the salts of both hashes in the log."""
 
+    log_id = models.UUIDField(default=uuid7, editable=False)
     corpus = models.ForeignKey(Corpus, on_delete=models.PROTECT, related_name="takedowns")
     document_key = models.CharField(max_length=500)
     reason = models.TextField()
+    document_salt = models.BinaryField(default=bytes, editable=False)
+    reason_salt = models.BinaryField(default=bytes, editable=False)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

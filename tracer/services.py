@@ -15,7 +15,7 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from tracer import registry
+from tracer import publication, registry
 from tracer.engine import (
     CorpusDocument,
     CorpusFileError,
@@ -29,6 +29,7 @@ from tracer.engine import (
     validate_index,
 )
 from tracer.engine.build import Progress
+from tracer.engine.layout import file_digest
 from tracer.models import Corpus, DisclosureChoice, Index, Takedown, Trace
 from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.jobs import JobStatus
@@ -73,18 +74,23 @@ def add_corpus(
     partial = target.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         shutil.copyfile(file, partial)
+        digest = file_digest(partial)
         partial.replace(target)
-        return Corpus.objects.create(
-            slug=slug,
-            title=title,
-            owner=owner,
-            licence=licence,
-            disclosure=disclosure,
-            owner_group=Group.objects.get_or_create(name=group)[0] if group else None,
-            provenance=provenance,
-            file=str(stored),
-            n_documents=n_documents,
-        )
+        with transaction.atomic():
+            corpus = Corpus.objects.create(
+                slug=slug,
+                title=title,
+                owner=owner,
+                licence=licence,
+                disclosure=disclosure,
+                owner_group=Group.objects.get_or_create(name=group)[0] if group else None,
+                provenance=provenance,
+                file=str(stored),
+                digest=digest,
+                n_documents=n_documents,
+            )
+            publication.log_corpus(corpus)
+        return corpus
     finally:
         partial.unlink(missing_ok=True)
 
@@ -101,6 +107,7 @@ def change_disclosure(*, slug: str, disclosure: str, group: str | None = None) -
         if group is not None:
             corpus.owner_group = Group.objects.get_or_create(name=group)[0] if group else None
         corpus.save(update_fields=["disclosure", "owner_group"])
+        publication.log_corpus(corpus)
     return corpus
 
 
@@ -185,9 +192,12 @@ def _register(corpus: Corpus, folder: Path) -> Index:
         )
         if not is_new and index.corpus_id != corpus.pk:
             raise ConflictError(f"This very index belongs to corpus {index.corpus.slug!r} already.")
-        if not index.is_enabled:
+        if is_new:
+            publication.log_index(index, "registered")
+        elif not index.is_enabled:
             index.is_enabled = True
             index.save(update_fields=["is_enabled"])
+            publication.log_index(index, "enabled")
     return index
 
 
@@ -346,6 +356,9 @@ def take_down(*, corpus: str, document: str, reason: str) -> Takedown:
         raise NotFoundError(f"Corpus {corpus!r} has no document {document!r}.")
     try:
         with transaction.atomic():
-            return Takedown.objects.create(corpus=owner, document_key=document, reason=reason)
+            takedown = Takedown(corpus=owner, document_key=document, reason=reason)
+            publication.log_takedown(takedown)
+            takedown.save()
+            return takedown
     except IntegrityError:
         raise ConflictError(f"{corpus}/{document} was taken down before.") from None

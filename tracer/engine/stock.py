@@ -7,6 +7,7 @@ that our own reader has checked: no path that a user names, no stray file, no un
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -93,7 +94,7 @@ class StockEngine:
         self._end_child()
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="ig-")
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 (our own file under our own interpreter)
             self._command,
             cwd=self._folder.name,
             stdin=subprocess.PIPE,
@@ -168,10 +169,8 @@ def _read_line(pipe: IO[bytes], deadline: float) -> bytes:
 
 
 def _close_quietly(pipe: IO[bytes]) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):
         pipe.close()
-    except BrokenPipeError:
-        pass
 
 
 def _reason(code: int) -> str:
