@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from webapp.environment import check_names, read_secret_key
 from webapp.logs import logging_config
+from webapp.sign_in import ELSEWHERE, social_providers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -45,11 +47,16 @@ MAX_TRACE_CHARACTERS = _read("int", "FAIRGROUND_MAX_TRACE_CHARACTERS", 100_000)
 MINIMUM_SHOWN_COUNT = _read("int", "FAIRGROUND_MINIMUM_SHOWN_COUNT", 10)
 INFERENCE_DEVICE = _read("str", "FAIRGROUND_DEVICE", "auto")
 INFERENCE_DTYPE = _read("str", "FAIRGROUND_DTYPE", "auto")
+SIGNUP = _read("str", "FAIRGROUND_SIGNUP", "open")
+EMAIL_URL = _read("str", "FAIRGROUND_EMAIL_URL", "")
+TRUSTED_PROXIES = _read("int", "FAIRGROUND_TRUSTED_PROXIES", 0)
 
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(
         f"FAIRGROUND_LOG_LEVEL={LOG_LEVEL!r} is unknown. Use DEBUG, INFO, WARNING, ERROR or CRITICAL."
     )
+if SIGNUP not in {"open", "closed"}:
+    raise ImproperlyConfigured(f"FAIRGROUND_SIGNUP={SIGNUP!r} is unknown. Use open or closed.")
 if REDIS_URL and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
     raise ImproperlyConfigured("REDIS_URL must look like redis://host:6379/0.")
 
@@ -60,6 +67,15 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.github",
+    "allauth.socialaccount.providers.orcid",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "knox",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -67,6 +83,7 @@ INSTALLED_APPS = [
     "template_partials",
     "csp",
     "webapp",
+    "webapp.accounts",
     "webapp.transparency",
     "tracer",
     "webapp.playground",
@@ -81,6 +98,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -149,7 +168,44 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
-LOGIN_URL = "/admin/login/"
+
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "accounts:overview"
+LOGOUT_REDIRECT_URL = "home"
+ACCOUNT_ADAPTER = "webapp.accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"} if EMAIL_URL else {"username"}
+ACCOUNT_SIGNUP_FIELDS = [*(["email*"] if EMAIL_URL else []), "username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory" if EMAIL_URL else "none"
+ACCOUNT_USERNAME_BLACKLIST = ["admin", "operator", "fairground", "anonymous", "system"]
+ACCOUNT_USERNAME_MIN_LENGTH = 2
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGOUT_ON_GET = False
+SOCIALACCOUNT_PROVIDERS = social_providers({name: _read("str", name, "") for name in ELSEWHERE})
+SOCIALACCOUNT_LOGIN_ON_GET = False
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Fairground"
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+KNOX_TOKEN_MODEL = "accounts.ApiToken"  # noqa: S105 (a model's name)
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "fg_", "TOKEN_TTL": timedelta(days=30)}
+if EMAIL_URL:
+    try:
+        vars().update(env.email_url_config(EMAIL_URL))
+    except (KeyError, ValueError) as error:
+        raise ImproperlyConfigured(
+            "FAIRGROUND_EMAIL_URL is not an address of a mail server. Example: smtp+tls://user:password@host:587"
+        ) from error
+    DEFAULT_FROM_EMAIL = _read("str", "FAIRGROUND_EMAIL_FROM", "fairground@localhost")
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -173,15 +229,18 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "webapp.accounts.authentication.BearerTokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["webapp.accounts.authentication.WithinScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "webapp.pagination.CreatedCursorPagination",
     "EXCEPTION_HANDLER": "webapp.problems.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "URL_FORMAT_OVERRIDE": None,
-    "NUM_PROXIES": 0,
+    "NUM_PROXIES": TRUSTED_PROXIES,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Fairground",
