@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from webapp.identifiers import uuid7
 from webapp.jobs import Job
-from webapp.ownership import Owned, OwnedQuerySet
+from webapp.ownership import Owned, OwnedManager
 
 
 class DisclosureChoice(models.TextChoices):
@@ -92,7 +92,7 @@ class Trace(Owned, Job):
     parameters = models.JSONField()
     result = models.JSONField(null=True, blank=True)
 
-    objects = OwnedQuerySet.as_manager()
+    objects = OwnedManager()
 
     class Meta:
         ordering = ["-created_at"]

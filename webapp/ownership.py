@@ -76,6 +76,9 @@ class OwnedQuerySet(JobQuerySet):
         return self.filter(visibility=Visibility.PUBLIC)
 
 
+OwnedManager = models.Manager.from_queryset(OwnedQuerySet)
+
+
 def _owns(author: Author) -> Q:
     mine = Q(pk__in=[])
     if author.user_id is not None:

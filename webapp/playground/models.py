@@ -15,7 +15,7 @@ from django.utils import timezone
 from tracer.models import Trace
 from webapp.identifiers import uuid7
 from webapp.jobs import Job
-from webapp.ownership import Owned, OwnedQuerySet
+from webapp.ownership import Owned, OwnedManager
 
 
 class BackendChoice(models.TextChoices):
@@ -144,7 +144,7 @@ class Generation(Owned, Job):
     timings_ms = models.JSONField(default=dict)
     trace = models.ForeignKey(Trace, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
 
-    objects = OwnedQuerySet.as_manager()
+    objects = OwnedManager()
 
     class Meta:
         ordering = ["-created_at"]
