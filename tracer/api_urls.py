@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from tracer import api
+from tracer import api, api_ngrams
 
 urlpatterns = [
     path("corpora/", api.CorpusList.as_view(), name="api-corpus-list"),
     path("corpora/<slug:slug>/", api.CorpusDetail.as_view(), name="api-corpus-detail"),
+    path("corpora/<slug:slug>/search/", api_ngrams.CorpusSearch.as_view(), name="api-corpus-search"),
+    path("corpora/<slug:slug>/ngrams/count/", api_ngrams.NgramCount.as_view(), name="api-ngram-count"),
+    path("corpora/<slug:slug>/ngrams/next/", api_ngrams.NgramNext.as_view(), name="api-ngram-next"),
+    path(
+        "corpora/<slug:slug>/ngrams/probability/", api_ngrams.NgramProbability.as_view(), name="api-ngram-probability"
+    ),
     path("traces/", api.TraceCreate.as_view(), name="api-trace-create"),
     path("traces/<uuid:trace_id>/", api.TraceDetail.as_view(), name="api-trace-detail"),
     re_path(

@@ -25,6 +25,7 @@ urlpatterns = [
     path("", include("tracer.urls")),
     path("", include("webapp.playground.urls")),
     path("", include("webapp.transparency.urls")),
+    path("compat/", include("tracer.compat_urls")),
     path("api/v1/", include(api_v1)),
     path("v1/", include("webapp.playground.openai.urls")),
 ]
