@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
+import json
 import uuid
 from typing import Any
 
@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tracer import services
+from tracer.exports import FORMATS
 from tracer.models import Corpus, Index
 from tracer.presentation import present_trace, read_document
 from webapp.errors import BadInputError
@@ -115,6 +116,21 @@ class DocumentSerializer(serializers.Serializer[Any]):
     text = serializers.CharField()
 
 
+class PageSerializer(serializers.Serializer[Any]):
+    """Which part of a list."""
+
+    start = serializers.IntegerField(default=0, min_value=0, max_value=10**9)
+    page_size = serializers.IntegerField(default=50, min_value=1, max_value=200)
+
+
+class PartSerializer(serializers.Serializer[Any]):
+    """A page of a list; follow `next`."""
+
+    count = serializers.IntegerField()
+    next = serializers.CharField(allow_null=True)
+    results = serializers.ListField(child=serializers.DictField())
+
+
 class CorpusList(ListAPIView[Corpus]):
     """All corpora with their indexes."""
 
@@ -160,7 +176,9 @@ class TraceDetail(APIView):
     def get(self, request: Request, trace_id: uuid.UUID) -> Response:
         """Return a trace; poll until its status is done, failed or cancelled."""
         author = author_of(request)
-        return Response(present_trace(services.get_trace(trace_id, author=author), author=author))
+        trace = services.get_trace(trace_id, author=author)
+        shown = present_trace(trace, author=author)
+        return _unless_known(request, shown) if trace.is_finished else Response(shown)
 
     @extend_schema(
         request=SharingSerializer, responses={200: TraceSerializer, 400: PROBLEM, 403: PROBLEM, 404: PROBLEM}
@@ -184,51 +202,73 @@ class TraceExport(APIView):
     """A finished trace as a file."""
 
     @extend_schema(
-        parameters=[OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=["csv", "md"])],
+        parameters=[OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=["json", "csv", "md"])],
         responses={(200, "text/plain"): OpenApiTypes.STR, 400: PROBLEM, 404: PROBLEM},
     )
     def get(self, request: Request, trace_id: uuid.UUID, kind: str) -> HttpResponse:
-        """Return spans and documents as CSV, or quotations with owner and licence as Markdown."""
-        author = author_of(request)
-        trace = services.get_trace(trace_id, author=author)
-        if trace.status != JobStatus.DONE:
-            raise BadInputError("The trace is not done. Export it when its status is done.")
-        shown = present_trace(trace, author=author)
-        body = _as_csv(shown) if kind == "csv" else _as_markdown(shown)
-        content_type = "text/csv" if kind == "csv" else "text/markdown"
-        response = HttpResponse(body, content_type=f"{content_type}; charset=utf-8")
-        response["Content-Disposition"] = f'attachment; filename="trace-{trace.id}.{kind}"'
+        """Return the trace as JSON, matches as CSV, or quotations with owner and licence as Markdown."""
+        shown = _finished(request, trace_id)
+        content_type, render = FORMATS[kind]
+        response = HttpResponse(render(shown), content_type=f"{content_type}; charset=utf-8")
+        response["Content-Disposition"] = f'attachment; filename="trace-{trace_id}.{kind}"'
         return response
 
 
-def _rows(shown: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    documents = {document["id"]: document for document in shown["documents"]}
-    return [(span, match, documents[match["document"]]) for span in shown["spans"] for match in span["matches"]]
+class _Part(APIView):
+    """A list of a finished trace in pages of a fixed order."""
+
+    member = ""
+
+    def page(self, request: Request, trace_id: uuid.UUID) -> Response:
+        """Return `?page_size=` entries from `?start=` on, and the address of the next page."""
+        asked = PageSerializer(data=request.query_params.dict())
+        asked.is_valid(raise_exception=True)
+        start, size = asked.validated_data["start"], asked.validated_data["page_size"]
+        entries = _finished(request, trace_id)[self.member]
+        more = start + size < len(entries)
+        following = request.build_absolute_uri(f"{request.path}?start={start + size}&page_size={size}")
+        body = {"count": len(entries), "next": following if more else None, "results": entries[start : start + size]}
+        return _unless_known(request, body)
 
 
-def _as_csv(shown: dict[str, Any]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(["start", "end", "text", "corpus", "count", "document", "title", "owner", "licence", "url"])
-    for span, match, document in _rows(shown):
-        count = span["counts"].get(match["corpus"], "")
-        row = [span["start"], span["end"], span["text"], match["corpus"], count, document["id"]]
-        writer.writerow(_without_formulas([*row, *(document[k] for k in ("title", "owner", "licence", "url"))]))
-    return out.getvalue()
+class TraceSpans(_Part):
+    """The spans of a finished trace."""
+
+    member = "spans"
+
+    @extend_schema(parameters=[PageSerializer], responses={200: PartSerializer, 400: PROBLEM, 404: PROBLEM})
+    def get(self, request: Request, trace_id: uuid.UUID) -> Response:
+        """Return a page of spans, in order of the text."""
+        return self.page(request, trace_id)
 
 
-def _without_formulas(row: list[Any]) -> list[Any]:
-    """Keep spreadsheets from running a cell that begins like a formula."""
-    return [f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell for cell in row]
+class TraceDocuments(_Part):
+    """The documents of a finished trace."""
+
+    member = "documents"
+
+    @extend_schema(parameters=[PageSerializer], responses={200: PartSerializer, 400: PROBLEM, 404: PROBLEM})
+    def get(self, request: Request, trace_id: uuid.UUID) -> Response:
+        """Return a page of documents, most relevant first."""
+        return self.page(request, trace_id)
 
 
-def _as_markdown(shown: dict[str, Any]) -> str:
-    lines = [f"# Trace {shown['id']}", ""]
-    for span, match, document in _rows(shown):
-        quotation = " ".join(match["snippet"].split()).replace("<", "&lt;")
-        place = f"{document['title'] or document['id']} ({document['owner']}, {document['licence']})"
-        lines += [f"- {span['start']}–{span['end']}: {place}", f"  > {quotation}", ""]
-    return "\n".join(lines)
+def _finished(request: Request, trace_id: uuid.UUID) -> dict[str, Any]:
+    author = author_of(request)
+    trace = services.get_trace(trace_id, author=author)
+    if trace.status != JobStatus.DONE:
+        raise BadInputError("The trace is not done. Ask again when its status is done.")
+    return present_trace(trace, author=author)
+
+
+def _unless_known(request: Request, body: dict[str, Any]) -> Response:
+    """Answer 304 when the client has this very body. What is shown may change by takedown, so it is never stale."""
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
+    headers = {"ETag": f'"{digest[:32]}"', "Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
+    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
+    if headers["ETag"] in known:
+        return Response(status=304, headers=headers)
+    return Response(body, headers=headers)
 
 
 class DocumentDetail(APIView):

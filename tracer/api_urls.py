@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from tracer import api, api_ngrams
+from tracer import api, api_batches, api_ngrams
 
 urlpatterns = [
     path("corpora/", api.CorpusList.as_view(), name="api-corpus-list"),
@@ -16,9 +16,14 @@ urlpatterns = [
         "corpora/<slug:slug>/ngrams/probability/", api_ngrams.NgramProbability.as_view(), name="api-ngram-probability"
     ),
     path("traces/", api.TraceCreate.as_view(), name="api-trace-create"),
+    path("traces/batch/", api_batches.BatchCreate.as_view(), name="api-batch-create"),
+    path("traces/batch/<uuid:batch_id>/", api_batches.BatchDetail.as_view(), name="api-batch-detail"),
+    path("traces/batch/<uuid:batch_id>/results.jsonl", api_batches.BatchResults.as_view(), name="api-batch-results"),
+    path("traces/<uuid:trace_id>/spans/", api.TraceSpans.as_view(), name="api-trace-spans"),
+    path("traces/<uuid:trace_id>/documents/", api.TraceDocuments.as_view(), name="api-trace-documents"),
     path("traces/<uuid:trace_id>/", api.TraceDetail.as_view(), name="api-trace-detail"),
     re_path(
-        r"^traces/(?P<trace_id>[0-9a-f-]{36})/export\.(?P<kind>csv|md)$",
+        r"^traces/(?P<trace_id>[0-9a-f-]{36})/export\.(?P<kind>json|csv|md)$",
         api.TraceExport.as_view(),
         name="api-trace-export",
     ),

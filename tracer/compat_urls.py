@@ -5,7 +5,10 @@ from __future__ import annotations
 from django.urls import path
 
 from tracer.compat_infinigram import InfiniGram
+from tracer.compat_infinigram_api import Attribution, Indexes
 
 urlpatterns = [
     path("infini-gram/", InfiniGram.as_view(), name="compat-infini-gram"),
+    path("infinigram-api/indexes", Indexes.as_view(), name="compat-infinigram-api-indexes"),
+    path("infinigram-api/<slug:index>/attribution", Attribution.as_view(), name="compat-infinigram-api-attribution"),
 ]

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from webapp.identifiers import uuid7
-from webapp.jobs import Job
+from webapp.jobs import FINAL, Job
 from webapp.ownership import Owned, OwnedManager
 
 
@@ -82,9 +82,32 @@ class Index(models.Model):
         return Path(settings.DATA_DIR) / self.path
 
 
-class Trace(Owned, Job):
-    """One text × a set of indexes × one parameter set; immutable once done."""
+class TraceBatch(Owned, Job):
+    """Texts traced as one job."""
 
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    n_texts = models.PositiveIntegerField()
+
+    objects = OwnedManager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name_plural = "trace batches"
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def n_finished(self) -> int:
+        """Return how many of its traces have ended."""
+        return self.traces.filter(status__in=FINAL).count()
+
+
+class Trace(Owned, Job):
+    """One text × a set of indexes × one parameter set; immutable once done. `number` is its place in a batch."""
+
+    batch = models.ForeignKey(TraceBatch, null=True, blank=True, on_delete=models.CASCADE, related_name="traces")
+    number = models.PositiveIntegerField(default=0)
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     text = models.TextField()
     prompt = models.TextField(blank=True, default="")

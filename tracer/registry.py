@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from functools import lru_cache
 
-from tracer.disclosure import policies_for
+from tracer.disclosure import Policy, policies_for
 from tracer.engine import IndexFileError, IndexReader, SearchableCorpus, trace_text
 from tracer.models import Corpus, Index, Takedown
 from webapp.ownership import NOBODY, Author
@@ -46,6 +46,22 @@ def searchable(corpora: Sequence[Corpus], *, author: Author = NOBODY) -> list[Se
         is_hidden = hidden.__contains__
         result.append(SearchableCorpus(corpus.slug, readers, is_hidden, policy.disclosure, policy.minimum_count))
     return result
+
+
+def searchable_with(
+    corpus: Corpus, readers: Sequence[IndexReader], policy: Policy, hidden: frozenset[str]
+) -> SearchableCorpus:
+    """Return one corpus with given readers, to be searched as its policy allows."""
+    return SearchableCorpus(corpus.slug, readers, hidden.__contains__, policy.disclosure, policy.minimum_count)
+
+
+def pointer_of(reader: IndexReader, number: int, token_start: int) -> tuple[int, int]:
+    """Return (shard, byte pointer) of a token of a document."""
+    for position, shard in enumerate(reader.shards):
+        within = number - reader.document_number(position, 0)
+        if 0 <= within < shard.n_documents:
+            return position, (shard.token_range(within)[0] + token_start) * shard.width
+    raise IndexError(number)
 
 
 def hidden_documents(corpus: Corpus) -> frozenset[str]:

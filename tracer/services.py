@@ -228,13 +228,10 @@ def request_trace(
     for name, value in (("text", text), ("prompt", prompt)):
         if len(value) > limit:
             raise BadInputError(f"{name} has {len(value)} characters; at most {limit} are traced at once.", field=name)
-    try:
-        checked = TraceParameters.from_mapping(parameters or {})
-    except ParameterError as error:
-        raise BadInputError(str(error), field=f"parameters.{error.name}") from error
-    slugs = _traceable(corpora)
+    checked = check_parameters(parameters or {})
+    slugs = traceable(corpora)
     with transaction.atomic():
-        trace = Trace.objects.create(text=text, prompt=prompt, corpora=slugs, parameters=checked.to_dict(), **owned)
+        trace = Trace.objects.create(text=text, prompt=prompt, corpora=slugs, parameters=checked, **owned)
         from tracer import tasks
 
         enqueue_on_commit(tasks.run_trace, trace.id)
@@ -273,7 +270,15 @@ def _own_trace(trace_id: uuid.UUID | str, author: Author) -> Trace:
     return locked
 
 
-def _traceable(wanted: Sequence[str] | None) -> list[str]:
+def check_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all parameters with defaults; raises `BadInputError` naming the first bad one."""
+    try:
+        return TraceParameters.from_mapping(parameters).to_dict()
+    except ParameterError as error:
+        raise BadInputError(str(error), field=f"parameters.{error.name}") from error
+
+
+def traceable(wanted: Sequence[str] | None) -> list[str]:
     """Return the slugs to search: those wanted, or all that have an enabled index."""
     ready = list(
         Corpus.objects.filter(indexes__is_enabled=True).distinct().order_by("slug").values_list("slug", flat=True)
@@ -336,7 +341,7 @@ def requeue_unfinished(*, older_than_s: float) -> int:
     """Queue traces without a sign of life again; those that ended their worker twice fail there."""
     from tracer import tasks
 
-    stale = Trace.objects.get_queryset().stale(older_than_s=older_than_s)  # type: ignore[attr-defined]
+    stale = Trace.objects.get_queryset().filter(batch=None).stale(older_than_s=older_than_s)  # type: ignore[attr-defined]
     identifiers = list(stale.values_list("id", flat=True))
     Trace.objects.filter(id__in=identifiers).update(heartbeat_at=timezone.now())
     for identifier in identifiers:

@@ -8,7 +8,11 @@ from __future__ import annotations
 import structlog
 from django.utils.module_loading import import_string
 
-REQUEUERS = ("tracer.services.requeue_unfinished", "webapp.playground.services.requeue_unfinished")
+REQUEUERS = (
+    "tracer.services.requeue_unfinished",
+    "tracer.batches.requeue_unfinished",
+    "webapp.playground.services.requeue_unfinished",
+)
 log = structlog.get_logger(__name__)
 
 

@@ -1,0 +1,187 @@
+"""`/compat/infinigram-api/`: what clients of Ai2's infinigram-api send, answered from our corpora.
+
+An index is a corpus's slug. Disclosure is the same as everywhere: a corpus of counts gives no documents, one of
+snippets gives the match with its bounded context as every text. Delimiters may be newline and full stop, together
+(OLMoTrace's own) or none; spans begin and end at whole words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tracer import ngrams, registry
+from tracer.disclosure import apply_policies
+from tracer.engine import Boundaries, EngineError, RankBy, TraceParameters, trace_text
+from tracer.engine.occurrences import read_passage
+from tracer.engine.tokens import TokenizedText
+from tracer.models import Corpus
+from webapp.errors import FairgroundError
+from webapp.ownership import author_of
+from webapp.problems import CONTENT_TYPE
+from webapp.text import storable
+
+RANKINGS = {"length": RankBy.LENGTH, "unigram_logprob_sum": RankBy.RARITY}
+MAX_RESPONSE_CHARACTERS = 20_000
+
+
+class AttributionRequest(serializers.Serializer[Any]):
+    """The body of an attribution request, with infinigram-api's names."""
+
+    response = serializers.CharField(trim_whitespace=False, max_length=MAX_RESPONSE_CHARACTERS)
+    delimiters = serializers.ListField(child=serializers.CharField(trim_whitespace=False), default=list)
+    allowSpansWithPartialWords = serializers.BooleanField(default=False)
+    minimumSpanLength = serializers.IntegerField(default=1, min_value=1, max_value=1000)
+    maximumFrequency = serializers.IntegerField(default=1_000_000, min_value=1)
+    maximumSpanDensity = serializers.FloatField(default=0.05, min_value=0.001, max_value=1)
+    spanRankingMethod = serializers.ChoiceField(choices=list(RANKINGS), default="length")
+    maximumDocumentsPerSpan = serializers.IntegerField(default=10, min_value=1, max_value=50)
+    maximumContextLength = serializers.IntegerField(default=250, min_value=0, max_value=1000)
+    maximumContextLengthLong = serializers.IntegerField(default=250, min_value=0, max_value=1000)
+    maximumContextLengthSnippet = serializers.IntegerField(default=40, min_value=0, max_value=200)
+
+    def validate_delimiters(self, value: list[str]) -> list[str]:
+        """Accept none or OLMoTrace's own."""
+        if value and set(value) != {"\n", "."}:
+            raise serializers.ValidationError('Send ["\\n", "."], or none for spans across sentences.')
+        return value
+
+    def validate_allowSpansWithPartialWords(self, value: bool) -> bool:
+        """Refuse parts of words."""
+        if value:
+            raise serializers.ValidationError("Spans are of whole words here.")
+        return value
+
+
+def _problem(status: int, kind: str, title: str, detail: str, **extra: Any) -> Response:
+    body = {"type": kind, "title": title, "status": status, "detail": detail, **extra}
+    headers = {"Retry-After": "5"} if status == 503 else None
+    return Response(body, status=status, content_type=CONTENT_TYPE, headers=headers)
+
+
+class Indexes(APIView):
+    """The names that `attribution` takes."""
+
+    @extend_schema(exclude=True, responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: Request) -> Response:
+        """Return the slugs of the corpora that can be searched."""
+        ready = Corpus.objects.filter(indexes__is_enabled=True).distinct().order_by("slug")
+        return Response(list(ready.values_list("slug", flat=True)))
+
+
+class Attribution(APIView):
+    """Spans of a response with their documents, at once."""
+
+    @extend_schema(exclude=True, request=AttributionRequest, responses={200: OpenApiTypes.OBJECT})
+    def post(self, request: Request, index: str) -> Response:
+        """Trace a response in one corpus and answer in infinigram-api's shape."""
+        asked = AttributionRequest(data=request.data)
+        if not asked.is_valid():
+            detail = "Some fields are not valid. See errors."
+            kind, title = "request-validation-failed", "Request Validation Failed"
+            return _problem(422, kind, title, detail, errors=asked.errors)
+        author = author_of(request)
+        try:
+            opened = ngrams.open_corpus(index, author)
+            return Response(_attribute(opened, asked.validated_data))
+        except FairgroundError as error:
+            kind = "server-overloaded" if error.status == 503 else error.code
+            return _problem(error.status, kind, "Not answered", error.message)
+
+
+def _attribute(opened: ngrams.Opened, asked: dict[str, Any]) -> dict[str, Any]:
+    text = storable(asked["response"])
+    parameters = TraceParameters.from_mapping(
+        {
+            "boundaries": Boundaries.OLMOTRACE if asked["delimiters"] else Boundaries.CONTINUOUS,
+            "min_length_tokens": asked["minimumSpanLength"],
+            "max_frequency": min(asked["maximumFrequency"], 10**12),
+            "density": asked["maximumSpanDensity"],
+            "rank_by": RANKINGS[asked["spanRankingMethod"]],
+            "max_documents_per_span": asked["maximumDocumentsPerSpan"],
+            "snippet_tokens": asked["maximumContextLengthSnippet"],
+        }
+    )
+    searched = registry.searchable_with(opened.corpus, [opened.reader], opened.policy, opened.hidden)
+    try:
+        result = trace_text(text, [searched], parameters=parameters).to_dict()
+    except EngineError as error:
+        raise FairgroundError(str(error), status=503, code="index-unavailable") from error
+    shown = apply_policies(result, {opened.corpus.slug: opened.policy}, {})
+    tokens = opened.reader.tokenizer.encode(text)
+    metadata = {document["id"]: document for document in shown["documents"]}
+    spans = []
+    for span in shown["spans"]:
+        left, right = _token_range(text, tokens, span)
+        documents = [_document(opened, span, match, metadata[match["document"]], asked) for match in span["matches"]]
+        spans.append(
+            {
+                "left": left,
+                "right": right,
+                "length": span["length_tokens"],
+                "count": span["counts"].get(opened.corpus.slug, 0),
+                "unigramLogprobSum": span["unigram_logprob"],
+                "text": span["text"],
+                "tokenIds": tokens.ids[left:right].tolist(),
+                "documents": documents,
+            }
+        )
+    pieces = [ngrams.token_text(opened, token) for token in tokens.ids.tolist()]
+    return {"index": opened.corpus.slug, "spans": spans, "inputTokens": pieces}
+
+
+def _token_range(text: str, tokens: TokenizedText, span: dict[str, Any]) -> tuple[int, int]:
+    """Return the half-open range of a span's tokens; those of white space before it were left out of its text."""
+    left = int(np.searchsorted(tokens.ends, span["start"], side="right"))
+    inner_end = int(np.searchsorted(tokens.starts, span["end"], side="left"))
+    n_outer = span["length_tokens"] - (inner_end - left)
+    while n_outer > 0 and left > 0 and text[tokens.starts[left - 1] : tokens.ends[left - 1]].isspace():
+        left, n_outer = left - 1, n_outer - 1
+    return left, left + int(span["length_tokens"])
+
+
+def _document(
+    opened: ngrams.Opened, span: dict[str, Any], match: dict[str, Any], document: dict[str, Any], asked: dict[str, Any]
+) -> dict[str, Any]:
+    """Return one document of a span; without the right to read it every text is the snippet."""
+    snippet = {"text": match["snippet"], "offset": match["snippet_start"]}
+    text, long, ids, number, length = snippet, snippet, [], None, None
+    token_start = match["token_start"]
+    if opened.policy.may_read_documents and token_start is not None:
+        key = match["document"].split("/", 1)[1]
+        number = registry.document_numbers(opened.reader)[key]
+        stored = opened.reader.document(number)
+        length = len(stored.token_ids)
+        n_tokens = span["length_tokens"]
+        shard, pointer = registry.pointer_of(opened.reader, number, token_start)
+        passages = [
+            read_passage(opened.reader, shard, pointer, n_tokens, asked[name])
+            for name in ("maximumContextLength", "maximumContextLengthLong")
+        ]
+        text, long = ({"text": passage.text, "offset": passage.start} for passage in passages)
+        begin = max(0, token_start - asked["maximumContextLength"])
+        ids = stored.token_ids[begin : token_start + n_tokens + asked["maximumContextLength"]].tolist()
+    facts = {name: document[name] for name in ("title", "url", "metadata")}
+    return {
+        "documentIndex": number,
+        "documentLength": length,
+        "displayLength": len(ids),
+        "needleOffset": text["offset"],
+        "metadata": {**facts, "licence": document["licence"] or opened.corpus.licence, "owner": opened.corpus.owner},
+        "tokenIds": ids,
+        "text": text["text"],
+        "blocked": False,
+        "displayLengthLong": len(long["text"]),
+        "needleOffsetLong": long["offset"],
+        "textLong": long["text"],
+        "displayOffsetSnippet": 0,
+        "needleOffsetSnippet": snippet["offset"],
+        "textSnippet": snippet["text"],
+    }
