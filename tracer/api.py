@@ -98,6 +98,7 @@ class TraceSerializer(serializers.Serializer[Any]):
     n_tokens = serializers.IntegerField(required=False)
     coverage = serializers.FloatField(required=False)
     coverage_by_corpus = serializers.DictField(required=False)
+    numbers = serializers.DictField(required=False)
     spans = serializers.ListField(child=serializers.DictField(), required=False)
     documents = serializers.ListField(child=serializers.DictField(), required=False)
     timings_ms = serializers.DictField(required=False)

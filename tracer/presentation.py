@@ -12,6 +12,7 @@ from tracer import registry
 from tracer.disclosure import CLOSED_DOCUMENT, apply_policies, policies_for, policy_for
 from tracer.engine import IndexFileError, StoredDocument
 from tracer.models import Corpus, Takedown, Trace
+from tracer.numbers import summarize_spans
 from webapp.errors import FairgroundError, NotFoundError
 from webapp.ownership import NOBODY, Author
 
@@ -48,7 +49,10 @@ def present_trace(trace: Trace, *, author: Author = NOBODY) -> dict[str, Any]:
         document["owner"], document["licence"] = corpus.owner, document["licence"] or corpus.licence
         if document["removed"]:
             document["title"] = REMOVED
-    return {**presented, **shown}
+    licences = {slug: corpus.licence for slug, corpus in corpora.items()}
+    numbers = summarize_spans(shown["spans"], len(trace.text), licences)
+    numbers["creativity"] = shown.pop("creativity", None)  # traces made before it was measured have none
+    return {**presented, **shown, "numbers": numbers}
 
 
 def _tombstones(trace: Trace) -> dict[str, str]:

@@ -6,6 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tracer.engine import (
 )
 from tracer.engine.build import Progress
 from tracer.engine.layout import file_digest
+from tracer.engine.originality import measure_originality
 from tracer.models import Corpus, DisclosureChoice, Index, Takedown, Trace
 from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.jobs import JobStatus
@@ -312,12 +314,14 @@ def run_trace(trace_id: uuid.UUID | str) -> None:
         trace.save()
     try:
         corpora = Corpus.objects.filter(slug__in=trace.corpora).order_by("slug")
+        searched = registry.searchable(list(corpora), author=Author(trace.created_by_id))
         found = trace_text(
             trace.text,
-            registry.searchable(list(corpora), author=Author(trace.created_by_id)),
+            searched,
             prompt=trace.prompt,
             parameters=TraceParameters.from_mapping(trace.parameters),
         )
+        originality = measure_originality(trace.text, [reader for corpus in searched for reader in corpus.readers])
     except EngineError as error:
         log.warning("trace failed", trace=str(trace.id), error=str(error))
         _finish(trace, JobStatus.FAILED, str(error))
@@ -328,6 +332,7 @@ def run_trace(trace_id: uuid.UUID | str) -> None:
         return
     result = found.to_dict()
     del result["text"]
+    result["creativity"] = asdict(originality)
     trace.result = storable_json(result)
     _finish(trace, JobStatus.DONE)
 

@@ -15,6 +15,7 @@ from tracer import services
 from tracer.engine import Boundaries, RankBy
 from tracer.highlighting import is_blank, segments
 from tracer.models import Corpus, Trace
+from tracer.numbers import bars
 from tracer.presentation import GoneError, present_trace, read_document
 from webapp.errors import FairgroundError, NotFoundError
 from webapp.ownership import Visibility, author_of
@@ -158,9 +159,28 @@ def trace_detail(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
         "visibilities": Visibility.choices,
         "embed": "&embed=1" if request.GET.get("embed") else "",
         "corpora": {c.slug: c for c in Corpus.objects.filter(slug__in=trace.corpora)},
+        **_numbers(shown),
     }
     template = "tracer/_trace.html" if request.GET.get("embed") and request.htmx else "tracer/trace_detail.html"  # type: ignore[attr-defined]
     return render(request, template, context)
+
+
+def _numbers(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return what `_numbers.html` draws; nothing before the trace is done."""
+    if "numbers" not in shown:
+        return {}
+    numbers, spans = shown["numbers"], shown["spans"]
+    longest = None if numbers["longest_span"] is None else spans[numbers["longest_span"]]
+    creativity, lengths = numbers["creativity"], numbers["span_lengths"]
+    drawn = {} if creativity is None else dict(zip(creativity["lengths"], creativity["uniqueness"], strict=True))
+    shares = [*shown["coverage_by_corpus"].items(), *numbers["coverage_by_licence"].items()]
+    return {
+        "numbers": numbers,
+        "longest_span": longest and {**longest, "characters": longest["end"] - longest["start"]},
+        "coverage_rows": [(name, round(share * 100, 1)) for name, share in shares],
+        "uniqueness_bars": bars({str(length): share for length, share in drawn.items()}, top=1.0),
+        "length_bars": bars({str(length): n for length, n in lengths.items()}, top=max(lengths.values(), default=0)),
+    }
 
 
 @require_POST
