@@ -162,6 +162,10 @@ class GenerationHandle:
         self._cancelled.set()
         self.on_cancel()
 
+    def wait_cancelled(self, timeout_s: float) -> bool:
+        """Sleep, but no longer than until the request is cancelled; tells whether it is."""
+        return self._cancelled.wait(timeout_s)
+
     def put(self, event: TokenEvent | FinishEvent) -> None:
         """For the engine: hand an event to the reader."""
         self._events.put(event)

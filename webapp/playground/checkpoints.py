@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 import uuid
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
 
 from webapp.errors import BadInputError, ConflictError, NotFoundError
-from webapp.inference import CheckpointCard, CheckpointError, LoadedCheckpoint, load_checkpoint
+from webapp.inference import CheckpointCard, CheckpointError, InferenceError, LoadedCheckpoint, load_checkpoint
 from webapp.inference.causal import CausalModel, load_causal_model, model_type_of
 from webapp.inference.chat_template import read_chat_template
 from webapp.inference.hub import fetch_from_hub
 from webapp.inference.placement import Announce, say_nothing
+from webapp.inference.remote import RemoteEngine, RemoteServer
 from webapp.playground.models import BackendChoice, Checkpoint, Expert
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
@@ -69,6 +75,33 @@ def add_checkpoint(
         if isinstance(loaded, LoadedCheckpoint):
             _add_experts(checkpoint, loaded.card)
     return checkpoint
+
+
+def add_remote_checkpoint(*, slug: str, server: RemoteServer) -> Checkpoint:
+    """Ask a server whether it has the model, and register it. It has no experts to switch.
+
+    Raises `BadInputError` when the address may not be used, the server cannot be reached, refuses
+    the key or does not list the model. The digest is of address and model name: what stands
+    behind them may change without notice.
+    """
+    check_new_slug(slug)
+    try:
+        with closing(RemoteEngine(server, private_hosts=settings.REMOTE_PRIVATE_HOSTS)) as engine:
+            known = engine.list_models()
+    except InferenceError as error:
+        raise BadInputError(str(error)) from error
+    if known is not None and server.model not in known:
+        raise BadInputError(f"The server has no model {server.model!r}. It lists {', '.join(known[:20]) or 'none'}.")
+    identity = json.dumps({"url": server.url, "model": server.model, "is_chat": server.is_chat}, sort_keys=True)
+    return Checkpoint.objects.create(
+        slug=slug,
+        backend=BackendChoice.REMOTE,
+        source=f"{server.model} at {urlsplit(server.url).hostname}",
+        is_chat=server.is_chat,
+        remote=asdict(server),
+        digest=hashlib.sha256(identity.encode()).hexdigest(),
+        context_length=0,
+    )
 
 
 def check_new_slug(slug: str) -> None:

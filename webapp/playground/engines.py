@@ -13,6 +13,7 @@ from webapp.inference import GenerationRequest, InferenceEngine, load_checkpoint
 from webapp.inference.backend import Backend
 from webapp.inference.causal import load_causal_model
 from webapp.inference.causal_engine import CausalEngine
+from webapp.inference.remote import RemoteEngine, RemoteServer
 from webapp.playground.models import BackendChoice, Checkpoint
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,8 @@ def engine_for(checkpoint: Checkpoint) -> Backend:
 
 
 def _load(checkpoint: Checkpoint) -> Backend:
+    if checkpoint.backend == BackendChoice.REMOTE:
+        return RemoteEngine(RemoteServer(**checkpoint.remote), private_hosts=settings.REMOTE_PRIVATE_HOSTS)
     dtype, device = checkpoint.dtype or settings.INFERENCE_DTYPE, checkpoint.device or settings.INFERENCE_DEVICE
     if checkpoint.backend == BackendChoice.TRANSFORMERS:
         model = load_causal_model(checkpoint.folder, dtype=dtype, device=device)

@@ -42,9 +42,10 @@ def write_prompt(
     conversation = [*system, *messages, ChatMessage("user", prompt)]
     if not is_chat:
         return WrittenPrompt("\n\n".join([system_prompt, prompt] if system_prompt else [prompt]), False, ())
-    if checkpoint.backend == BackendChoice.REMOTE:
+    is_remote = checkpoint.backend == BackendChoice.REMOTE
+    if is_remote and checkpoint.is_chat:  # its server applies the template; this is only a record
         return WrittenPrompt(plain_chat(conversation), True, ())
-    template = template_of(str(checkpoint.folder), checkpoint.digest)
+    template = None if is_remote else template_of(str(checkpoint.folder), checkpoint.digest)
     if template is None:
         return WrittenPrompt(plain_chat(conversation), False, (PLAIN_STOP,))
     try:
