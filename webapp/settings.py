@@ -51,6 +51,7 @@ REMOTE_PRIVATE_HOSTS = _read("list", "FAIRGROUND_REMOTE_PRIVATE_HOSTS", [])
 INFERENCE_DTYPE = _read("str", "FAIRGROUND_DTYPE", "auto")
 SIGNUP = _read("str", "FAIRGROUND_SIGNUP", "open")
 EMAIL_URL = _read("str", "FAIRGROUND_EMAIL_URL", "")
+METRICS_TOKEN = _read("str", "FAIRGROUND_METRICS_TOKEN", "")
 TRUSTED_PROXIES = _read("int", "FAIRGROUND_TRUSTED_PROXIES", 0)
 
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
@@ -90,6 +91,7 @@ INSTALLED_APPS = [
     "tracer",
     "webapp.playground",
     "arena",
+    "webapp.operations",
 ]
 
 MIDDLEWARE = [
@@ -271,6 +273,7 @@ CELERY_TASK_ROUTES = {
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
+    "beat": {"task": "webapp.operations.tasks.beat", "schedule": 60.0, "options": {"expires": 60}},
     "requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": 60.0},
     "keep-arena-house": {"task": "arena.keep_house", "schedule": 30.0, "options": {"expires": 30}},
     "sequence-log": {

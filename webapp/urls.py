@@ -20,6 +20,7 @@ api_v1: list[URLPattern | URLResolver] = [
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="playground:home"), name="home"),
     path("about/", TemplateView.as_view(template_name="webapp/about.html"), name="about"),
+    path("", include("webapp.operations.urls")),
     path("", include("webapp.accounts.urls")),
     path("account/", include("allauth.urls")),
     path("", include("tracer.urls")),

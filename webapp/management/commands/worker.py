@@ -1,0 +1,37 @@
+"""`manage.py worker QUEUE`: a Celery worker with the pool that its queue needs."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from webapp.celery import app
+
+#: Pool and number of jobs at once. The model's engine batches threads; it must never be forked.
+POOLS = {"trace": ("prefork", 2), "model": ("threads", 16), "rank": ("prefork", 1)}
+
+
+class Command(BaseCommand):
+    """Run jobs of one queue until told to stop."""
+
+    help = "Run the jobs of one queue: trace, model (one per GPU or machine) or rank."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("queue", choices=sorted(POOLS))
+        parser.add_argument("--concurrency", type=int, help="jobs at once (default: 2 traces, 16 answers, 1 board)")
+        parser.add_argument("--name", default="", help="tells workers of one host and queue apart")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if settings.EMBEDDED:
+            raise CommandError("REDIS_URL is not set: the web process runs the jobs by itself (manage.py serve).")
+        queue = options["queue"]
+        pool, concurrency = POOLS[queue]
+        wanted = options["concurrency"] or concurrency
+        if wanted < 1:
+            raise CommandError(f"--concurrency {wanted}: give at least 1.")
+        name = f"{queue}{'-' + options['name'] if options['name'] else ''}@{socket.gethostname()}"
+        arguments = ["--queues", queue, "--pool", pool, "--concurrency", str(wanted), "--hostname", name]
+        app.worker_main(["worker", *arguments, "--without-gossip", "--without-mingle"])
