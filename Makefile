@@ -40,7 +40,7 @@ test: $(DEV) ## Run the tests (SQLite, no services; browser tests when Chromium 
 
 test-services: $(DEV) ## Run the tests that touch database, queue or streams on PostgreSQL and Redis
 	DATABASE_URL=$${DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres} REDIS_URL=$${REDIS_URL:-redis://127.0.0.1:6379/15} FAIRGROUND_SECRET_KEY=tests-only \
-	$(BIN)/python -m pytest -q tests/webapp tests/transparency tests/tracer tests/playground tests/arena --ignore=tests/tracer/engine --ignore=tests/arena/rating --ignore=tests/arena/sampling $(ARGS)
+	$(BIN)/python -m pytest -q tests/webapp tests/accounts tests/transparency tests/tracer tests/playground tests/arena --ignore=tests/tracer/engine --ignore=tests/arena/rating --ignore=tests/arena/sampling $(ARGS)
 
 check: $(DEV) ## Lint, types, import rules, templates, migrations, schema
 	$(BIN)/ruff check .
