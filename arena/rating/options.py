@@ -62,6 +62,8 @@ class RatingOptions:
             raise OptionError("min_votes", f"{self.min_votes!r} is below 1")
         if not 100 <= self.n_rounds <= 100_000:
             raise OptionError("n_rounds", f"{self.n_rounds!r} is not from 100 to 100000")
+        if self.seed < 0:
+            raise OptionError("seed", f"{self.seed!r} is below 0")
         if len(set(self.covariates)) < len(self.covariates) or "position" in self.covariates:
             raise OptionError("covariates", "a name stands twice, or is 'position', which is an option of its own")
         if self.interval is IntervalMethod.BOOTSTRAP and (self.covariates or self.position):
