@@ -27,6 +27,7 @@ from arena.rating import (
     rate_counts,
 )
 from arena.rating.arrays import FloatArray
+from arena.rating.scale import rank_intervals
 from tests.arena.rating.oracles import components, slow_covariance, slow_strengths
 from tests.arena.rating.strategies import vote_tables
 
@@ -179,6 +180,11 @@ def test_anchor_gets_the_centre_and_no_interval() -> None:
     assert (anchor.rating, anchor.lower, anchor.upper) == (1000, 1000, 1000)
     with pytest.raises(OptionError, match="anchor"):
         rate(table("a>b", "b>a"), RatingOptions(anchor="z"))
+
+
+def test_rank_is_not_decided_by_rounding_when_strengths_are_equal() -> None:
+    best, worst = rank_intervals(np.array([1e-16, 0.0, -1.0]), np.zeros((3, 3)), 0.95)
+    assert (best.tolist(), worst.tolist()) == ([1, 1, 3], [2, 2, 3])
 
 
 def test_rank_intervals_are_those_of_pairwise_differences() -> None:
