@@ -17,7 +17,6 @@ class Command(BaseCommand):
     """Prepare database, corpora, indexes and checkpoint; answer and trace once; serve."""
 
     help = "Set up the demonstration, print one traced answer, then serve the site until Ctrl-C."
-    requires_system_checks = ()  # they load every page and resource, which the answer does not need
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="end after the printed answer")
