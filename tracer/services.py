@@ -36,7 +36,7 @@ from tracer.models import Corpus, DisclosureChoice, Index, Takedown, Trace
 from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.jobs import JobStatus
 from webapp.ownership import NOBODY, Author, Visibility, check_visibility, ownership
-from webapp.queueing import enqueue_on_commit
+from webapp.queueing import check_room, enqueue_on_commit
 from webapp.text import storable, storable_json
 
 log = structlog.get_logger(__name__)
@@ -221,7 +221,7 @@ def request_trace(
     author: Author = NOBODY,
     visibility: str = Visibility.LINK,
 ) -> Trace:
-    """Store a pending trace and queue it. Raises `BadInputError` naming the field."""
+    """Store a pending trace and queue it. Raises `BadInputError` naming the field, `BusyError` when too many wait."""
     owned = ownership(author, visibility)
     text, prompt = storable(text), storable(prompt)
     limit = settings.MAX_TRACE_CHARACTERS
@@ -232,6 +232,7 @@ def request_trace(
             raise BadInputError(f"{name} has {len(value)} characters; at most {limit} are traced at once.", field=name)
     checked = check_parameters(parameters or {})
     slugs = traceable(corpora)
+    check_room(Trace)
     with transaction.atomic():
         trace = Trace.objects.create(text=text, prompt=prompt, corpora=slugs, parameters=checked, **owned)
         from tracer import tasks

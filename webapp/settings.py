@@ -13,6 +13,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from webapp.environment import check_names, read_secret_key
+from webapp.limit_settings import LAPTOP, PRODUCTION, read_limits
 from webapp.logs import logging_config
 from webapp.sign_in import ELSEWHERE, social_providers
 
@@ -51,6 +52,9 @@ REMOTE_PRIVATE_HOSTS = _read("list", "FAIRGROUND_REMOTE_PRIVATE_HOSTS", [])
 INFERENCE_DTYPE = _read("str", "FAIRGROUND_DTYPE", "auto")
 SIGNUP = _read("str", "FAIRGROUND_SIGNUP", "open")
 EMAIL_URL = _read("str", "FAIRGROUND_EMAIL_URL", "")
+LIMITS = read_limits(_read("str", "FAIRGROUND_LIMITS", ""), LAPTOP if EMBEDDED else PRODUCTION)
+MAX_STREAMS = _read("int", "FAIRGROUND_MAX_STREAMS", 20)
+MAX_WAITING = _read("int", "FAIRGROUND_MAX_WAITING", 1000)
 METRICS_TOKEN = _read("str", "FAIRGROUND_METRICS_TOKEN", "")
 TRUSTED_PROXIES = _read("int", "FAIRGROUND_TRUSTED_PROXIES", 0)
 
@@ -104,6 +108,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "webapp.limits.LimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",

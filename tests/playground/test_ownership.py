@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from webapp.accounts.services import create_token
 from webapp.jobs import JobStatus
 from webapp.playground.models import Checkpoint, Generation
 
@@ -54,3 +55,12 @@ def test_is_deleted_only_when_finished(private: str) -> None:
     owner.post(f"{api}/cancel/")
     assert owner.delete(f"{api}/").status_code == 204
     assert not Generation.objects.exists()
+
+
+def test_owner_streams_a_private_answer_by_token(private: str) -> None:
+    researcher = User.objects.get(username="researcher")
+    _, token = create_token(user=researcher, name="notebook", scopes=["read"], days=1)
+    address = f"/api/v1/generations/{private}/stream/"
+
+    assert Client(headers={"Authorization": f"Bearer {token}"}).get(address).status_code == 200
+    assert Client(headers={"Authorization": "Bearer fg_invented"}).get(address).status_code == 401

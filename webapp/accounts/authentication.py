@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from django.contrib.auth.models import User
+from django.http import HttpRequest
 from django.utils import timezone
 from knox.auth import TokenAuthentication
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from webapp.accounts.models import ApiToken, Scope
+from webapp.errors import FairgroundError
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -35,6 +39,27 @@ class BearerTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # k
         if row.last_used_at is None or row.last_used_at < now - USE_NOTED_EVERY:
             ApiToken.objects.filter(pk=row.pk).update(last_used_at=now)
         return user, row
+
+
+def token_user(request: HttpRequest) -> User | None:
+    """Return the user of the token that a plain Django request brings, None for a request without one.
+
+    Raises `UnknownTokenError` for one that is not valid.
+    """
+    if not request.headers.get("Authorization", "").startswith("Bearer "):
+        return None
+    try:
+        found = BearerTokenAuthentication().authenticate(request)
+    except AuthenticationFailed as error:
+        raise UnknownTokenError(str(error.detail)) from error
+    return cast(User, found[0]) if found is not None else None
+
+
+class UnknownTokenError(FairgroundError):
+    """A token that is not known, or has ended."""
+
+    status = 401
+    code = "authentication-failed"
 
 
 class WithinScope(BasePermission):

@@ -19,7 +19,7 @@ from webapp.playground import engines
 from webapp.playground.checkpoints import default_checkpoint
 from webapp.playground.models import BackendChoice, Checkpoint, Comparison, Generation
 from webapp.playground.prompts import read_messages, write_prompt
-from webapp.queueing import enqueue_on_commit
+from webapp.queueing import check_room, enqueue_on_commit
 from webapp.text import storable
 
 MAX_PROMPT_CHARACTERS = 200_000
@@ -47,7 +47,9 @@ def start_generation(
     parent: Generation | None = None,
     comparison: Comparison | None = None,
 ) -> Generation:
-    """Store a pending generation and queue it. Raises `BadInputError` that names the field.
+    """Store a pending generation and queue it.
+
+    Raises `BadInputError` that names the field, `BusyError` when too many wait.
 
     `experts` None means all; `max_tokens` None as many as the context and the site allow.
     `messages` are earlier turns (role, content). `is_chat` None means a conversation where the
@@ -69,6 +71,7 @@ def start_generation(
     max_tokens = _fit(model, model_prompt, max_tokens, written.has_own_special_tokens)
     _check_numbers(max_tokens, temperature, top_p, seed, top_logprobs)
     bounds = _thinking_bounds(thinking, max_tokens)
+    check_room(Generation)
     with transaction.atomic():
         generation = Generation.objects.create(
             checkpoint=model,

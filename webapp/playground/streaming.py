@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,12 +14,15 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.views.decorators.http import require_GET
 
-from webapp.errors import NotFoundError
+from webapp.accounts.authentication import token_user
+from webapp.errors import FairgroundError
+from webapp.limits import principal_of
 from webapp.ownership import author_of
 from webapp.playground.bus import BusEvent, token_bus
 from webapp.playground.models import Generation
 from webapp.playground.services import end_data, get_generation
 from webapp.problems import problem_response
+from webapp.stream_slots import LIFE_S, free_slot, keep_slot, take_slot
 
 WAIT_S = 3.0
 
@@ -26,21 +31,30 @@ WAIT_S = 3.0
 async def generation_stream(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponseBase:
     """Relay tokens until the end; `Last-Event-ID` continues after that event."""
     try:
-        await sync_to_async(_check_readable)(request, generation_id)
-    except NotFoundError as error:
+        slot = await sync_to_async(_admit)(request, generation_id)
+    except FairgroundError as error:
         return problem_response(error)
     last = request.headers.get("Last-Event-ID", "")
     after = int(last) if last.isdecimal() and len(last) < 12 else 0
-    response = StreamingHttpResponse(_events(generation_id, after), content_type="text/event-stream; charset=utf-8")
+    response = StreamingHttpResponse(
+        _events(generation_id, after, slot), content_type="text/event-stream; charset=utf-8"
+    )
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-async def _events(generation_id: uuid.UUID, after: int) -> AsyncIterator[bytes]:
-    yield b": connected\n\n"
-    async for event in follow(generation_id, after):
-        yield b": ping\n\n" if event is None else _format(event)
+async def _events(generation_id: uuid.UUID, after: int, slot: str) -> AsyncIterator[bytes]:
+    kept_at = time.monotonic()
+    try:
+        yield b": connected\n\n"
+        async for event in follow(generation_id, after):
+            if time.monotonic() - kept_at > LIFE_S / 3:
+                kept_at = time.monotonic()
+                await sync_to_async(keep_slot)(slot)
+            yield b": ping\n\n" if event is None else _format(event)
+    finally:
+        await asyncio.shield(sync_to_async(free_slot)(slot))
 
 
 async def follow(generation_id: uuid.UUID, after: int = 0) -> AsyncIterator[BusEvent | None]:
@@ -62,10 +76,18 @@ async def follow(generation_id: uuid.UUID, after: int = 0) -> AsyncIterator[BusE
                 return
 
 
-def _check_readable(request: HttpRequest, generation_id: uuid.UUID) -> None:
-    """Raise `NotFoundError` unless the asker may read the answer; give the connection back."""
+def _admit(request: HttpRequest, generation_id: uuid.UUID) -> str:
+    """Take a slot for a reader of the answer; give the connection back.
+
+    Raises `NotFoundError` unless the asker may read it, `UnknownTokenError` for a token that is not valid,
+    `TooManyStreamsError` when all their slots are taken.
+    """
     try:
+        user = token_user(request)
+        if user is not None:
+            request.user = user
         get_generation(generation_id, author=author_of(request))
+        return take_slot(principal_of(request))
     finally:
         if not connection.in_atomic_block:
             connection.close()
