@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,57 @@ from webapp.transparency.keys import verifier
 from webapp.transparency.models import Checkpoint, Entry
 
 VERIFIER = Path(verify.__file__)
+_ROWS = 2_000
+
+
+class LogFile:
+    """Canonical JSON lines of a file; `digest` is their SHA-256 once all were read."""
+
+    def __init__(self, name: str, records: Iterable[dict[str, Any]]) -> None:
+        self.name = name
+        self._records = records
+        self._sha256 = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for record in self._records:
+            line = rfc8785.dumps(record) + b"\n"
+            self._sha256.update(line)
+            yield line
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of the lines read so far, in hexadecimal."""
+        return self._sha256.hexdigest()
+
+
+def log_files(last: Checkpoint) -> tuple[LogFile, LogFile]:
+    """Return leaves and checkpoints up to a checkpoint, to be read once."""
+    return (
+        LogFile("leaves.jsonl", map(leaf_record, _leaves(last.tree_size))),
+        LogFile("checkpoints.jsonl", map(checkpoint_record, _checkpoints(last.number + 1))),
+    )
+
+
+def _leaves(n: int) -> Iterator[Entry]:
+    """Yield the first `n` leaves by queries that end: no connection stays busy while a slow reader reads."""
+    for start in range(0, n, _ROWS):
+        yield from Entry.objects.filter(index__gte=start, index__lt=min(start + _ROWS, n)).order_by("index")
+
+
+def _checkpoints(n: int) -> Iterator[Checkpoint]:
+    for start in range(0, n, _ROWS):
+        yield from Checkpoint.objects.filter(number__gte=start, number__lt=min(start + _ROWS, n)).order_by("number")
+
+
+def manifest_of(last: Checkpoint, digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return the manifest of an export; digests: SHA-256 by file name."""
+    return {
+        "format": verify.FORMAT,
+        "key": verifier().to_text(),
+        "n_leaves": last.tree_size,
+        "n_checkpoints": last.number + 1,
+        "files": dict(digests),
+    }
 
 
 def write_export(folder: Path) -> Checkpoint:
@@ -32,19 +83,12 @@ def write_export(folder: Path) -> Checkpoint:
     if folder.exists() and (not folder.is_dir() or not {p.name for p in folder.iterdir()} <= expected):
         raise BadInputError(f"{folder} holds something else than an export. Give a new or empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    leaves = Entry.objects.filter(index__lt=last.tree_size).order_by("index")
-    checkpoints = Checkpoint.objects.filter(number__lte=last.number).order_by("number")
-    manifest = {
-        "format": verify.FORMAT,
-        "key": verifier().to_text(),
-        "n_leaves": last.tree_size,
-        "n_checkpoints": last.number + 1,
-        "files": {
-            "leaves.jsonl": _write(folder / "leaves.jsonl", map(leaf_record, leaves.iterator(chunk_size=2_000))),
-            "checkpoints.jsonl": _write(folder / "checkpoints.jsonl", map(checkpoint_record, checkpoints.iterator())),
-        },
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    digests = {}
+    for file in log_files(last):
+        with (folder / file.name).open("wb") as target:
+            target.writelines(file)
+        digests[file.name] = file.digest
+    (folder / "manifest.json").write_text(json.dumps(manifest_of(last, digests), indent=1) + "\n", encoding="utf-8")
     shutil.copyfile(VERIFIER, folder / VERIFIER.name)
     return last
 
@@ -57,14 +101,3 @@ def leaf_record(entry: Entry) -> dict[str, Any]:
 def checkpoint_record(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return a checkpoint as a line of checkpoints.jsonl."""
     return {"number": checkpoint.number, "tree_size": checkpoint.tree_size, "note": checkpoint.note}
-
-
-def _write(path: Path, records: Iterator[dict[str, Any]]) -> str:
-    """Write canonical JSON lines; return the file's SHA-256."""
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for record in records:
-            line = rfc8785.dumps(record) + b"\n"
-            digest.update(line)
-            file.write(line)
-    return digest.hexdigest()
