@@ -218,7 +218,8 @@ def _read_parquet(path: Path, needed: Sequence[str]) -> _Columns:
         with path.open("rb") as file:
             parquet = pa_parquet.ParquetFile(file)
             table = parquet.read(columns=_check_names(path, parquet.schema_arrow.names, needed))
-    except (pa.ArrowException, OSError) as error:
+            table.validate(full=True)  # finds text that is no UTF-8
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise VoteFileError(path, f"not a readable Parquet file: {' '.join(str(error).split())}") from None

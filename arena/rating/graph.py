@@ -32,6 +32,8 @@ def largest_component(counts: PairCounts) -> BoolArray:
     Of equally large ones the one with more votes among its members counts, then the one that
     holds the contestant who stands first.
     """
+    if not counts.n_contestants:
+        return np.zeros(0, dtype=bool)
     labels = component_labels(counts)
     sizes = np.bincount(labels, minlength=1)
     inside = labels[counts.first] == labels[counts.second]

@@ -229,6 +229,16 @@ def test_names_the_fault_of_parquet(tmp_path: Path) -> None:
         read_votes(write(tmp_path, "parquet", [{**row, "category": 3} for row in GOOD]), category="math")
 
 
+@pytest.mark.parametrize("column", ["model_a", "winner", "category"])
+def test_refuses_parquet_whose_text_is_not_utf8(column: str, tmp_path: Path) -> None:
+    columns: dict[str, Any] = {**{name: [row[name] for row in GOOD] for name in GOOD[0]}, "category": ["c", "c"]}
+    columns[column] = pa.array([b"\xff", b"x"], pa.binary()).view(pa.string())
+    path = tmp_path / "votes.parquet"
+    pa_parquet.write_table(pa.table(columns), path)
+    with pytest.raises(VoteFileError, match="not a readable Parquet file"):
+        read_votes(path, category="c")
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_refuses_covariates_and_categories_that_are_not_there(kind: str, tmp_path: Path) -> None:
     path = write(tmp_path, kind, [{**row, "category": "math", "length": "long"} for row in GOOD])

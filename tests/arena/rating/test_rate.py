@@ -168,6 +168,11 @@ def test_tells_why_a_contestant_cannot_be_ranked() -> None:
     assert all(reasons[name].startswith("not connected") for name in "cdef")
 
 
+def test_ranks_nobody_when_there_are_no_contestants() -> None:
+    result = rate(VoteTable.from_columns([], [], []))
+    assert (result.ratings, result.unrankable) == ((), ())
+
+
 def test_ranks_nobody_when_there_are_no_votes() -> None:
     result = rate(VoteTable.from_columns([], [], [], contestants=["a", "b"]))
     assert result.ratings == ()
