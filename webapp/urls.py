@@ -11,6 +11,7 @@ from webapp.problems import not_found
 api_v1: list[URLPattern | URLResolver] = [
     path("", include("tracer.api_urls")),
     path("", include("webapp.playground.api_urls")),
+    path("", include("arena.api_urls")),
     path("", include("webapp.transparency.api_urls")),
     path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
@@ -25,6 +26,7 @@ urlpatterns = [
     path("account/", include("allauth.urls")),
     path("", include("tracer.urls")),
     path("", include("webapp.playground.urls")),
+    path("", include("arena.urls")),
     path("", include("webapp.transparency.urls")),
     path("compat/", include("tracer.compat_urls")),
     path("api/v1/", include(api_v1)),

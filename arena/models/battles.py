@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import ClassVar, Self
 
 from django.db import models
@@ -51,7 +52,7 @@ class BattleQuerySet(models.QuerySet["Battle"]):
         """Return battles whose draw index is still open."""
         return self.filter(close__isnull=True)
 
-    def of(self, voter_id: int) -> Self:
+    def of(self, voter_id: uuid.UUID) -> Self:
         """Return a voter's own battles, newest first."""
         return self.filter(voter_id=voter_id).order_by("-created_at")
 

@@ -27,6 +27,7 @@ class Leaderboard(models.Model):
     policy = models.ForeignKey("arena.Policy", on_delete=models.PROTECT, related_name="+")
     n_votes = models.PositiveIntegerField()
     result = models.JSONField()
+    pairs = models.JSONField(default=list, help_text="Counts of each pair: ids, won, lost, ties, both bad.")
     result_digest = models.CharField(max_length=64)
     entry = models.OneToOneField(Entry, to_field="id", on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, db_index=True)

@@ -140,6 +140,16 @@ class Contestant(models.Model):
         """Return the address of the contestant's page."""
         return reverse("arena:contestant", args=[self.id])
 
+    @property
+    def is_secret(self) -> bool:
+        """Tell whether this is a private variant whose rating was not published yet."""
+        return self.visibility == Visibility.PRIVATE and not self.changes.filter(kind__in=PUBLISHES).exists()
+
+    @property
+    def shown_title(self) -> str:
+        """Return the title, or what may be said of a private variant."""
+        return f"a private variant of {self.provider.name}" if self.is_secret else self.title
+
 
 class RetirementRun(models.Model):
     """One run of the published removal rule: its input, its parameters and what they said."""

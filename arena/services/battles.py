@@ -36,6 +36,8 @@ def start_battle(
     battle of the voter is open or fewer than two contestants are there.
     """
     check_eligible(voter, rules_of(current_policy(season)))
+    for left in Battle.objects.unclosed().filter(season=season, voter=voter):
+        settle_battle(left)
     text = _checked_prompt(pool_prompt.text if pool_prompt else prompt)
     nonce = checked_nonce(nonce)
     sequence_before_draw(season)

@@ -22,6 +22,7 @@ from arena.services.epochs import excluded_at, tree_size
 from arena.services.seasons import current_policy, rules_of
 from webapp.errors import BadInputError
 from webapp.identifiers import uuid7
+from webapp.transparency.models import Entry
 from webapp.transparency.services import append_entry
 
 FILTERS = ("category", "discipline", "language", "community")
@@ -172,24 +173,28 @@ def _share(fraction: str) -> float:
 
 
 def _style_columns(votes: list[VoteRow]) -> dict[str, list[float]]:
-    """Return style differences a − b, each divided by their sum, as far as a column varies at all."""
-    from arena.answers import SIDES, count_style, side_text
-    from arena.models import BattleTurn
-
-    texts: dict[str, dict[str, list[Any]]] = {}
-    turns = BattleTurn.objects.filter(battle_id__in=[v.battle for v in votes]).select_related(
-        "generation_a", "generation_b"
-    )
-    for turn in turns:
-        texts.setdefault(str(turn.battle_id), {}).setdefault("turns", []).append(turn)
+    """Return style differences (a − b) / (a + b) from the close entries, as far as a column varies at all."""
+    leaves = Entry.objects.filter(kind="close", index__in=[v.leaf_index for v in votes]).order_by("index")
+    nothing = dict.fromkeys(STYLE, 0)
     columns: dict[str, list[float]] = {name: [] for name in STYLE}
-    for vote in votes:
-        own = texts.get(vote.battle, {}).get("turns", [])
-        a, b = (asdict(count_style(side_text(own, side))) for side in SIDES)
+    for leaf in leaves.values_list("leaf", flat=True).iterator(chunk_size=5000):
+        features = json.loads(leaf)["body"].get("features", {})
+        a, b = features.get("a", nothing), features.get("b", nothing)
         for name in STYLE:
             total = a[name] + b[name]
             columns[name].append((a[name] - b[name]) / total if total else 0.0)
     return {name: values for name, values in columns.items() if len(set(values)) > 1}
+
+
+def count_pairs(votes: list[VoteRow]) -> list[list[Any]]:
+    """Return [first, second, first won, second won, tie, both bad] of each pair, smaller id first."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for vote in votes:
+        turned = vote.side_a > vote.side_b
+        pair = (vote.side_b, vote.side_a) if turned else (vote.side_a, vote.side_b)
+        place = {"a": int(turned), "b": 1 - int(turned), "tie": 2, "both_bad": 3}[vote.verdict]
+        counts.setdefault(pair, [0, 0, 0, 0])[place] += 1
+    return [[*pair, *four] for pair, four in sorted(counts.items())]
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,7 @@ class Board:
     n_votes: int
     input_digest: str
     result: dict[str, Any]
+    pairs: list[list[Any]]
     published: Leaderboard | None = None
 
 
@@ -216,7 +222,7 @@ def compute_board(season: Season, chosen: Slice, *, size: int | None = None) -> 
     policy = policies.first() or current_policy(season)
     votes = votes_at(season, size, chosen)
     result = rate_votes(votes, contestants_at(season, size, chosen), chosen, policy)
-    return Board(season, chosen, size, policy, len(votes), input_digest(votes), result.to_dict())
+    return Board(season, chosen, size, policy, len(votes), input_digest(votes), result.to_dict(), count_pairs(votes))
 
 
 def latest_leaderboard(season: Season, chosen: Slice | None = None) -> Leaderboard | None:
@@ -269,6 +275,7 @@ def publish_leaderboard(season: Season, chosen: Slice | None = None) -> Leaderbo
             policy=board.policy,
             n_votes=board.n_votes,
             result=board.result,
+            pairs=board.pairs,
             result_digest=hashlib.sha256(json.dumps(board.result, sort_keys=True).encode()).hexdigest(),
             entry=entry,
             created_at=timezone.now(),

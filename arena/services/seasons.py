@@ -74,10 +74,10 @@ def rules_of(policy: Policy) -> Rules:
 
 
 def get_season(slug: str | None) -> Season:
-    """Return the named season, or the main one, which is made when it is first asked for."""
-    if not slug or slug == MAIN:
-        return Season.objects.filter(slug=MAIN).first() or open_season(slug=MAIN, title="Arena")
-    season = Season.objects.filter(slug=slug).first()
+    """Return the named season, or the main one. Raises `NotFoundError` with what to do."""
+    season = Season.objects.filter(slug=slug or MAIN).first()
+    if season is None and slug in (None, "", MAIN):
+        raise NotFoundError("The arena is not open yet. The operator opens it with manage.py add_contestant.")
     if season is None:
         raise NotFoundError(f"There is no season {slug!r}.")
     return season

@@ -36,6 +36,7 @@ def site_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
         ["migrate", "--verbosity", "0"],
         ["build_demo_corpora", "--only", "web,numerics"],
         ["add_checkpoint", "demo", str(ROOT / "webapp" / "demo" / "checkpoint")],
+        ["prepare_demo_arena", "--votes", "120"],
     ):
         subprocess.run(
             [sys.executable, "manage.py", *command],

@@ -17,7 +17,7 @@ MAX_TOKENS = 20
 MAX_DAYS = 366
 
 #: What each app keeps of a person: `export_personal(user) -> Iterator[dict]`, `erase_personal(user) -> None`.
-PERSONAL = ("tracer.personal", "webapp.playground.personal")
+PERSONAL = ("tracer.personal", "webapp.playground.personal", "arena.personal")
 
 
 def create_token(*, user: User, name: str, scopes: Sequence[str], days: int) -> tuple[ApiToken, str]:

@@ -1,0 +1,1 @@
+"""The arena's pages. They parse, call one service or query, and render."""
