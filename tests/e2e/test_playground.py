@@ -23,6 +23,7 @@ def ask(page: Page, *, switch_off: str | None = None) -> None:
 
 
 def assert_accessible(page: Page) -> None:
+    page.evaluate("() => Promise.all(document.getAnimations().map((animation) => animation.finished))")
     results = Axe().run(page)
     serious = [v for v in results.response["violations"] if v["impact"] in {"serious", "critical"}]
     assert [(v["id"], v["nodes"][0]["html"][:200]) for v in serious] == []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.core.management import call_command
 from django.db import DatabaseError
 from django.db.migrations.recorder import MigrationRecorder
@@ -20,9 +21,16 @@ from tests.tracer.conftest import SENTENCE, MakeCorpus, make_corpus, tokenizer_p
 from tracer.models import Index, Trace
 from webapp.operations import checks
 from webapp.operations.findings import Finding, Level, run_checks
+from webapp.operations.heartbeat import KEY
 from webapp.playground.models import Checkpoint
 
 __all__ = ["checkpoint", "make_corpus", "tiny_path", "tokenizer_path"]
+
+
+@pytest.fixture(autouse=True)
+def no_beat_so_far() -> None:
+    """Forget a beat that another test noted: the cache outlives tests."""
+    cache.delete(KEY)
 
 
 def faults(name: str) -> list[Finding]:
