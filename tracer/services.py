@@ -336,6 +336,16 @@ def run_trace(trace_id: uuid.UUID | str) -> None:
     result["creativity"] = asdict(originality)
     trace.result = storable_json(result)
     _finish(trace, JobStatus.DONE)
+    _note_if_slow(trace, found.timings_ms)
+
+
+def _note_if_slow(trace: Trace, timings_ms: dict[str, float]) -> None:
+    """Log a trace that took long, stage by stage, so that the operator sees what to speed up."""
+    total_ms = sum(timings_ms.values())
+    if total_ms >= settings.SLOW_TRACE_MS:
+        facts = {f"{stage}_ms": value for stage, value in timings_ms.items()}
+        facts |= {"n_characters": len(trace.text), "n_corpora": len(trace.corpora)}
+        log.warning("slow trace", trace=str(trace.id), **facts)
 
 
 def _finish(trace: Trace, status: JobStatus, error: str = "") -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.core.cache import cache
 from django.http import HttpRequest, HttpResponseBase
 
 from webapp.identifiers import uuid7
 
+#: Counts answers of status 500 and above, over all processes that share the cache.
+ERRORS_KEY = "operations:server-errors"
 _SAFE = re.compile(r"[A-Za-z0-9-]{8,64}")
 Handler = Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -33,16 +37,16 @@ class RequestIdMiddleware:
         request_id = self._begin(request)
         response = self.get_response(request)
         assert isinstance(response, HttpResponseBase)
-        response["X-Request-ID"] = request_id
-        return response
+        return self._end(response, request_id)
 
     async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
         request_id = self._begin(request)
         response = self.get_response(request)
         assert not isinstance(response, HttpResponseBase)
         answered = await response
-        answered["X-Request-ID"] = request_id
-        return answered
+        if answered.status_code >= 500:
+            return await sync_to_async(self._end)(answered, request_id)
+        return self._end(answered, request_id)
 
     @staticmethod
     def _begin(request: HttpRequest) -> str:
@@ -51,3 +55,12 @@ class RequestIdMiddleware:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         return request_id
+
+    @staticmethod
+    def _end(response: HttpResponseBase, request_id: str) -> HttpResponseBase:
+        response["X-Request-ID"] = request_id
+        if response.status_code >= 500:
+            with suppress(Exception):  # the cache may be what is away
+                cache.add(ERRORS_KEY, 0, timeout=None)
+                cache.incr(ERRORS_KEY)
+        return response

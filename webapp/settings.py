@@ -45,6 +45,7 @@ LOG_KEY = _read("str", "FAIRGROUND_LOG_KEY", "")
 DEFAULT_CHECKPOINT = _read("str", "FAIRGROUND_DEFAULT_CHECKPOINT", "")
 MAX_GENERATION_TOKENS = _read("int", "FAIRGROUND_MAX_GENERATION_TOKENS", 1024)
 MAX_TRACE_CHARACTERS = _read("int", "FAIRGROUND_MAX_TRACE_CHARACTERS", 100_000)
+SLOW_TRACE_MS = _read("float", "FAIRGROUND_SLOW_TRACE_MS", 2000.0)
 NGRAM_TIMEOUT_S = _read("float", "FAIRGROUND_NGRAM_TIMEOUT_S", 10.0)
 MINIMUM_SHOWN_COUNT = _read("int", "FAIRGROUND_MINIMUM_SHOWN_COUNT", 10)
 INFERENCE_DEVICE = _read("str", "FAIRGROUND_DEVICE", "auto")
@@ -57,6 +58,7 @@ MAX_STREAMS = _read("int", "FAIRGROUND_MAX_STREAMS", 20)
 MAX_WAITING = _read("int", "FAIRGROUND_MAX_WAITING", 1000)
 METRICS_TOKEN = _read("str", "FAIRGROUND_METRICS_TOKEN", "")
 TRUSTED_PROXIES = _read("int", "FAIRGROUND_TRUSTED_PROXIES", 0)
+HTTPS = _read("bool", "FAIRGROUND_HTTPS", False)
 
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(
@@ -64,6 +66,11 @@ if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     )
 if SIGNUP not in {"open", "closed"}:
     raise ImproperlyConfigured(f"FAIRGROUND_SIGNUP={SIGNUP!r} is unknown. Use open or closed.")
+if HTTPS and not TRUSTED_PROXIES:
+    raise ImproperlyConfigured(
+        "FAIRGROUND_HTTPS is on, but this server speaks plain HTTP and no proxy is trusted: every page would redirect "
+        "to itself. Put a proxy with TLS in front and set FAIRGROUND_TRUSTED_PROXIES=1, or unset FAIRGROUND_HTTPS."
+    )
 if REDIS_URL and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
     raise ImproperlyConfigured("REDIS_URL must look like redis://host:6379/0.")
 
@@ -99,6 +106,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "webapp.operations.health.probe_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "webapp.middleware.RequestIdMiddleware",
@@ -235,6 +243,12 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^metrics$"]
+SECURE_HSTS_SECONDS = 365 * 86400 if HTTPS else 0
+# Only where a proxy of ours replaces the header may it be believed.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS and TRUSTED_PROXIES else None
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
 
@@ -280,7 +294,7 @@ CELERY_TASK_ROUTES = {
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
-    "beat": {"task": "webapp.operations.tasks.beat", "schedule": 60.0, "options": {"expires": 60}},
+    "beat": {"task": "webapp.operations.tasks.beat", "schedule": 15.0, "options": {"expires": 15}},
     "requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": 60.0},
     "keep-arena-house": {"task": "arena.keep_house", "schedule": 30.0, "options": {"expires": 30}},
     "sequence-log": {

@@ -17,6 +17,7 @@ import httpx
 import psycopg
 import pytest
 import redis
+import yaml
 
 from tests.conftest import REQUIRED
 from tests.e2e.conftest import ROOT, free_port, wait_until_answering
@@ -52,6 +53,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         "DATABASE_URL": f"{POSTGRES}/{name}",
         "REDIS_URL": REDIS,
         "FAIRGROUND_SECRET_KEY": "for this test only",
+        "FAIRGROUND_SLOW_TRACE_MS": "0",
     }
     corpus = folder / "fair.jsonl"
     corpus.write_text(json.dumps({"id": "1", "text": "The carousel turns and the music plays on."}) + "\n")
@@ -64,29 +66,37 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def _manage(values: dict[str, str], *command: str) -> None:
+def _manage(values: dict[str, str], *command: str) -> str:
     done = subprocess.run(
         [sys.executable, "manage.py", *command], cwd=ROOT, env=values, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def _worker(values: dict[str, str], queue: str) -> list[str]:
-    pool = ["--pool", "threads", "--concurrency", "4"] if queue == "model" else ["--pool", "solo"]
-    celery = [sys.executable, "-m", "celery", "-A", "webapp.celery", "worker", "--queues", queue]
-    return [*celery, *pool, "--hostname", f"{queue}@test", "--without-gossip", "--without-mingle"]
+def compose_commands(port: int) -> dict[str, list[str]]:
+    """Return each service's command as deploy/compose.yaml has it, with web on this loopback port."""
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+    ours = {name: service for name, service in compose["services"].items() if service["image"] == "fairground"}
+    here = {"0.0.0.0": "127.0.0.1", "8000": str(port)}
+    return {
+        name: [sys.executable, "manage.py", *(here.get(word, word) for word in service["command"])]
+        for name, service in ours.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def site(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start web and both workers; end each by its own process."""
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of what each service writes to standard error."""
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def site(environment: dict[str, str], logs: Path) -> Iterator[str]:
+    """Start every service by its own command; end each by its own process."""
     port = free_port()
-    commands = {
-        "web": [sys.executable, "manage.py", "serve", "--port", str(port)],
-        "trace": _worker(environment, "trace"),
-        "model": _worker(environment, "model"),
-    }
-    logs = tmp_path_factory.mktemp("logs")
+    commands = compose_commands(port)
+    subprocess.run(commands.pop("migrate"), cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120)
     running = {name: _start(command, environment, logs / name) for name, command in commands.items()}
     try:
         wait_until_answering(f"http://127.0.0.1:{port}", running["web"], logs / "web")
@@ -147,3 +157,42 @@ def test_generation_stops_when_asked_from_another_process(site: str) -> None:
                     break
         client.post(f"{location}cancel/").raise_for_status()
         assert finished(client, location)["status"] in {"cancelled", "done"}
+
+
+def test_doctor_finds_every_service_alive(site: str, environment: dict[str, str]) -> None:
+    services = {"worker trace", "worker model", "worker rank", "beat", "broker", "cache", "database", "migrations"}
+    command = [sys.executable, "manage.py", "doctor", "--format", "json"]
+    deadline = time.monotonic() + 60
+    while True:
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
+        faults = {name: finding for name, finding in findings.items() if finding["level"] == "fault"}
+        if not faults or time.monotonic() > deadline:
+            break
+    assert faults == {}
+    assert services <= set(findings)
+
+
+def test_log_entries_get_their_place_by_beat_and_a_worker(site: str, environment: dict[str, str]) -> None:
+    def n_changes(client: httpx.Client) -> int:
+        entries = client.get("/api/v1/log/entries/", params={"kind": "corpus"}).raise_for_status().json()["entries"]
+        return len(entries)
+
+    with httpx.Client(base_url=site, timeout=60) as client:
+        before = n_changes(client)
+        _manage(environment, "change_disclosure", "fair", "snippet")
+        deadline = time.monotonic() + 30
+        while n_changes(client) == before and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert n_changes(client) == before + 1
+
+
+def test_worker_logs_the_id_of_the_request_that_asked(site: str, logs: Path) -> None:
+    with httpx.Client(base_url=site, timeout=60) as client:
+        asked = client.post("/api/v1/traces/", json={"text": "Hear how the music plays on."})
+        finished(client, asked.headers["Location"])
+    deadline = time.monotonic() + 10
+    while "slow trace" not in (logs / "worker-trace").read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    lines = [line for line in (logs / "worker-trace").read_text().splitlines() if "slow trace" in line]
+    assert any(f"request_id={asked.headers['X-Request-ID']}" in line for line in lines)

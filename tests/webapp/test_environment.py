@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from webapp.environment import check_names, read_secret_key
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_unknown_variable_fails_with_the_closest_name() -> None:
@@ -32,3 +37,32 @@ def test_unwritable_folder_says_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ImproperlyConfigured, match="FAIRGROUND_DATA_DIR"):
         read_secret_key("", tmp_path / "file" / "below", production=False)
+
+
+def start(**environment: str) -> subprocess.CompletedProcess[str]:
+    """Load the settings as a process of its own does; print those that HTTPS decides."""
+    names = "SESSION_COOKIE_SECURE CSRF_COOKIE_SECURE SECURE_SSL_REDIRECT SECURE_HSTS_SECONDS SECURE_PROXY_SSL_HEADER"
+    code = f"from webapp import settings; print([getattr(settings, n) for n in {names.split()!r}])"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FAIRGROUND_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=clean | environment, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_https_hardens_cookies_redirects_and_believes_the_proxy(tmp_path: Path) -> None:
+    done = start(FAIRGROUND_DATA_DIR=str(tmp_path), FAIRGROUND_HTTPS="true", FAIRGROUND_TRUSTED_PROXIES="1")
+
+    assert done.stdout.strip() == "[True, True, True, 31536000, ('HTTP_X_FORWARDED_PROTO', 'https')]"
+
+
+def test_without_it_nothing_is_redirected_and_no_proxy_believed(tmp_path: Path) -> None:
+    done = start(FAIRGROUND_DATA_DIR=str(tmp_path), FAIRGROUND_TRUSTED_PROXIES="1")
+
+    assert done.stdout.strip() == "[False, False, False, 0, None]"
+
+
+def test_https_without_a_proxy_would_redirect_for_ever(tmp_path: Path) -> None:
+    done = start(FAIRGROUND_DATA_DIR=str(tmp_path), FAIRGROUND_HTTPS="true")
+
+    assert done.returncode != 0
+    assert "FAIRGROUND_TRUSTED_PROXIES=1" in done.stderr

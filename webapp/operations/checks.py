@@ -47,6 +47,13 @@ def check_settings() -> Iterator[Finding]:
     if settings.DEBUG and not settings.EMBEDDED:
         yield fault("settings", "FAIRGROUND_DEBUG is on: error pages show code and settings.", "Unset it.")
         return
+    if not settings.EMBEDDED and not settings.HTTPS:
+        yield warning(
+            "settings",
+            "sessions and tokens travel in the clear",
+            "Put a proxy with TLS in front; set FAIRGROUND_HTTPS=true and FAIRGROUND_TRUSTED_PROXIES=1.",
+        )
+        return
     yield ok("settings", "complete")
 
 
@@ -134,7 +141,7 @@ def check_workers() -> Iterator[Finding]:
     beat = last_beat()
     if beat is None or timezone.now() - beat > timedelta(seconds=3 * BEAT_EVERY_S):
         since = "never" if beat is None else f"since {beat.isoformat(timespec='seconds')}"
-        yield fault("beat", f"no beat arrived ({since})", "Start exactly one: celery -A webapp.celery beat.")
+        yield fault("beat", f"no beat arrived ({since})", "Start exactly one: manage.py beat.")
     else:
         yield ok("beat", f"last at {beat.isoformat(timespec='seconds')}")
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.core.cache import cache
 from django.utils import timezone
 
-BEAT_EVERY_S = 60.0
+BEAT_EVERY_S = 15.0
 KEY = "operations:beat"
 
 

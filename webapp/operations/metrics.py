@@ -11,21 +11,26 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import redis
 from django.conf import settings
+from django.core.cache import cache
 from django.db.models import Count, Min
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from arena.models import Vote
 from tracer.models import Trace
 from webapp.jobs import JobStatus
+from webapp.middleware import ERRORS_KEY
 from webapp.operations.heartbeat import last_beat
 from webapp.operations.jobs import JOB_MODELS
 from webapp.playground.models import Generation
 from webapp.roles import Role, has_role
+from webapp.transparency.models import Entry
 
 WINDOW = timedelta(minutes=10)
 MAX_SAMPLED = 1000
@@ -43,6 +48,11 @@ class SiteCollector:
         yield from self._waiting()
         yield self._trace_stages(since)
         yield self._tokens(since)
+        yield self._votes(since)
+        yield self._log()
+        yield from self._redis()
+        n_errors = cache.get(ERRORS_KEY, 0)
+        yield CounterMetricFamily("fairground_server_errors", "Answers of status 500 and above.", n_errors)
         beat = last_beat()
         age = GaugeMetricFamily("fairground_beat_age_seconds", "Seconds since beat's last sign of life.")
         if beat is not None:
@@ -95,6 +105,33 @@ class SiteCollector:
         for checkpoint, n_tokens in sorted(tokens.items()):
             family.add_metric([checkpoint], n_tokens)
         return family
+
+    def _votes(self, since: Any) -> Metric:
+        family = GaugeMetricFamily(
+            "fairground_votes_recent", "Votes of the last ten minutes, corrections included.", labels=["season"]
+        )
+        rows = Vote.objects.filter(created_at__gte=since).order_by().values_list("battle__season__slug")
+        for season, n_votes in rows.annotate(n=Count("pk")):
+            family.add_metric([season], n_votes)
+        return family
+
+    def _log(self) -> Metric:
+        waiting = Entry.objects.pending().count()
+        return GaugeMetricFamily("fairground_log_waiting", "Log entries without a place in the tree yet.", waiting)
+
+    def _redis(self) -> Iterator[Metric]:
+        if settings.EMBEDDED:
+            return
+        try:
+            client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
+            found = client.info("stats") | client.info("memory")
+        except redis.RedisError:
+            return
+        lookups = CounterMetricFamily("fairground_cache_lookups", "Lookups in Redis.", labels=["found"])
+        lookups.add_metric(["true"], found["keyspace_hits"])
+        lookups.add_metric(["false"], found["keyspace_misses"])
+        yield lookups
+        yield GaugeMetricFamily("fairground_redis_memory_bytes", "Memory that Redis uses.", found["used_memory"])
 
 
 def _cumulative(values: list[float]) -> list[tuple[str, float]]:

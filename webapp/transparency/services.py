@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import rfc8785
+import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
@@ -30,6 +31,7 @@ from webapp.transparency.sequencer import sequence_entries, sequence_quietly
 
 __all__ = ["append_entry", "public_key", "salted_text_hash", "sequence_entries", "sign_receipt"]
 
+log = structlog.get_logger(__name__)
 LEAF_VERSION = 1
 SALT_BYTES = 32
 
@@ -46,6 +48,8 @@ def append_entry(*, kind: str, body: Mapping[str, Any]) -> Entry:
     entry_id, at = uuid7(), timezone.now()
     leaf = _canonical({"v": LEAF_VERSION, "id": str(entry_id), "kind": kind, "at": format_time(at), "body": dict(body)})
     entry = Entry.objects.create(id=entry_id, kind=kind, at=at, leaf=leaf.decode(), leaf_hash=leaf_hash(leaf))
+    if "request_id" in structlog.contextvars.get_contextvars():  # commands tell what they do themselves
+        log.info("log entry", entry=str(entry_id), kind=kind)
     if settings.EMBEDDED:
         transaction.on_commit(sequence_quietly)
     return entry
