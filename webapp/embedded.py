@@ -11,27 +11,14 @@ import threading
 import structlog
 from celery.beat import Service
 from celery.worker import state
-from django.db import connections
-from django.utils.module_loading import import_string
 
 from webapp.celery import app
 from webapp.requeue import requeue_unfinished_jobs
+from webapp.warm_up import warm_up_beside
 
 log = structlog.get_logger(__name__)
 QUEUES = ("trace", "model", "rank")
-
-
 WARM_UPS = ("webapp.playground.engines.warm_up", "tracer.registry.warm_up")
-
-
-def _warm_up() -> None:
-    """Load models and indexes in the background; a failure shows again, with its reason, at first use."""
-    for path in WARM_UPS:
-        try:
-            import_string(path)()
-        except Exception:
-            log.warning("warm-up failed", what=path, exc_info=True)
-    connections.close_all()
 
 
 class EmbeddedWorker:
@@ -56,7 +43,7 @@ class EmbeddedWorker:
         self._thread.start()
         self._beat_thread.start()
         requeue_unfinished_jobs(older_than_s=0)
-        threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+        warm_up_beside(WARM_UPS)
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Ask the worker to end and wait at most `timeout_s` seconds for it.

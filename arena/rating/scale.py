@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from arena.rating.arrays import FloatArray, IntArray
 
@@ -17,7 +17,7 @@ NOISE = 1e-9  # strengths that differ by less are equal: rounding must not decid
 
 def normal_quantile(level: float) -> float:
     """Return z such that a standard normal lies within ±z with probability `level`; 1.959964 for 0.95."""
-    return float(norm.ppf(0.5 + level / 2))
+    return float(ndtri(0.5 + level / 2))
 
 
 def rank_intervals(theta: FloatArray, covariance: FloatArray, level: float) -> tuple[IntArray, IntArray]:

@@ -16,10 +16,11 @@ import torch
 from tokenizers import Tokenizer
 
 from webapp.inference import layout
+from webapp.inference.announcing import Announce, say_nothing
 from webapp.inference.card import read_json
 from webapp.inference.checkpoint import checkpoint_digest
 from webapp.inference.errors import CheckpointError
-from webapp.inference.placement import Announce, check_memory, pick_device, pick_dtype, say_nothing
+from webapp.inference.placement import check_memory, pick_device, pick_dtype
 from webapp.inference.text_files import eos_token_ids, read_tokenizer
 
 _ATTENTION_TYPES = frozenset({"full_attention", "sliding_attention", "chunked_attention"})

@@ -14,12 +14,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from webapp.inference import layout
+from webapp.inference.announcing import Announce, say_nothing
 from webapp.inference.card import EXPERTS_FILE, CheckpointCard, read_checkpoint_card
 from webapp.inference.config import CheckpointConfig, ModelConfig, read_config, rotary_tables
 from webapp.inference.decoder import Decoder, DecoderShape, DecoderWeights, LayerWeights, cache_dtype
 from webapp.inference.errors import CheckpointError
 from webapp.inference.linear import Linear, make_linear
-from webapp.inference.placement import Announce, check_memory, pick_device, pick_dtype, say_nothing
+from webapp.inference.placement import check_memory, pick_device, pick_dtype
 from webapp.inference.text_files import eos_token_ids, read_tokenizer
 
 

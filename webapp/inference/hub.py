@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from webapp.inference.announcing import Announce, say_nothing
 from webapp.inference.errors import CheckpointError
-from webapp.inference.placement import Announce, say_nothing
 
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "README.md", "LICENSE*")
 _ADVICE = "Download it on a machine with a network and give its folder instead"

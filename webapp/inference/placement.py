@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from webapp.inference.announcing import Announce, say_nothing
 from webapp.inference.errors import CheckpointError
 from webapp.inference.layout import MemoryEstimate
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MAX_FLOAT32_PARAMETERS_ON_CPU = 500_000_000
-
-
-Announce = Callable[[str], None]
-
-
-def say_nothing(text: str) -> None:
-    """For callers who need not be told."""
 
 
 def pick_device(path: Path, device: str) -> torch.device:

@@ -22,7 +22,6 @@ from tracer.engine import IndexFileError, IndexReader, validate_index
 from tracer.models import Index
 from webapp.celery import app
 from webapp.inference import CheckpointError
-from webapp.inference.checkpoint import checkpoint_digest
 from webapp.jobs import JobStatus
 from webapp.operations.findings import Check, Finding, fault, ok, warning
 from webapp.operations.heartbeat import BEAT_EVERY_S, last_beat
@@ -180,6 +179,8 @@ def check_indexes() -> Iterator[Finding]:
 
 def check_checkpoints() -> Iterator[Finding]:
     """Compare the files of every local checkpoint with their registered digest."""
+    from webapp.inference import checkpoint_digest  # needs torch, which web processes do without
+
     checkpoints = Checkpoint.objects.all()
     for checkpoint in checkpoints:
         name = f"checkpoint {checkpoint.slug}"

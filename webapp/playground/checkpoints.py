@@ -10,20 +10,23 @@ import uuid
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
 
 from webapp.errors import BadInputError, ConflictError, NotFoundError
-from webapp.inference import CheckpointCard, CheckpointError, InferenceError, LoadedCheckpoint, load_checkpoint
-from webapp.inference.causal import CausalModel, load_causal_model, model_type_of
+from webapp.inference import CheckpointCard, CheckpointError, InferenceError
+from webapp.inference.announcing import Announce, say_nothing
 from webapp.inference.chat_template import read_chat_template
 from webapp.inference.hub import fetch_from_hub
-from webapp.inference.placement import Announce, say_nothing
 from webapp.inference.remote import RemoteEngine, RemoteServer
 from webapp.playground.models import BackendChoice, Checkpoint, Expert
+
+if TYPE_CHECKING:
+    from webapp.inference import LoadedCheckpoint
+    from webapp.inference.causal import CausalModel
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -48,6 +51,9 @@ def add_checkpoint(
     `announce` is told sizes before anything is downloaded or loaded. Raises `BadInputError` with
     the file and the reason when it cannot be had or loaded, `ConflictError` for a known slug.
     """
+    from webapp.inference import LoadedCheckpoint  # needs torch, which web processes do without
+    from webapp.inference.causal import model_type_of
+
     check_new_slug(slug)
     try:
         folder, source = _find(slug, path, revision, announce)
@@ -126,6 +132,9 @@ def _find(slug: str, path: Path | str, revision: str | None, announce: Announce)
 def _load(
     folder: Path, is_flex_olmo: bool, experts_file: Path | None, dtype: str, device: str, announce: Announce
 ) -> LoadedCheckpoint | CausalModel:
+    from webapp.inference import load_checkpoint
+    from webapp.inference.causal import load_causal_model
+
     options: dict[str, Any] = {
         "dtype": dtype or settings.INFERENCE_DTYPE,
         "device": device or settings.INFERENCE_DEVICE,

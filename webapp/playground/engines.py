@@ -9,10 +9,8 @@ import structlog
 from django.conf import settings
 from tokenizers import Tokenizer
 
-from webapp.inference import GenerationRequest, InferenceEngine, load_checkpoint
+from webapp.inference import GenerationRequest
 from webapp.inference.backend import Backend
-from webapp.inference.causal import load_causal_model
-from webapp.inference.causal_engine import CausalEngine
 from webapp.inference.remote import RemoteEngine, RemoteServer
 from webapp.playground.models import BackendChoice, Checkpoint
 
@@ -36,6 +34,10 @@ def engine_for(checkpoint: Checkpoint) -> Backend:
 def _load(checkpoint: Checkpoint) -> Backend:
     if checkpoint.backend == BackendChoice.REMOTE:
         return RemoteEngine(RemoteServer(**checkpoint.remote), private_hosts=settings.REMOTE_PRIVATE_HOSTS)
+    from webapp.inference import InferenceEngine, load_checkpoint  # needs torch, which web processes do without
+    from webapp.inference.causal import load_causal_model
+    from webapp.inference.causal_engine import CausalEngine
+
     dtype, device = checkpoint.dtype or settings.INFERENCE_DTYPE, checkpoint.device or settings.INFERENCE_DEVICE
     if checkpoint.backend == BackendChoice.TRANSFORMERS:
         model = load_causal_model(checkpoint.folder, dtype=dtype, device=device)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+from celery.signals import worker_process_init, worker_ready
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.celery import app
+from webapp.warm_up import warm_up_beside
 
 #: Pool and number of jobs at once. The model's engine batches threads; it must never be forked.
 POOLS = {"trace": ("prefork", 2), "model": ("threads", 16), "rank": ("prefork", 1)}
+
+
+#: What a worker of this queue loads before its first job asks for it.
+WARM_UPS = {"trace": "tracer.registry.warm_up", "model": "webapp.playground.engines.warm_up"}
 
 
 class Command(BaseCommand):
@@ -34,4 +40,8 @@ class Command(BaseCommand):
             raise CommandError(f"--concurrency {wanted}: give at least 1.")
         name = f"{queue}{'-' + options['name'] if options['name'] else ''}@{socket.gethostname()}"
         arguments = ["--queues", queue, "--pool", pool, "--concurrency", str(wanted), "--hostname", name]
+        if queue in WARM_UPS:
+            # A forked process loads for itself: what was loaded before the fork may hold locks.
+            began = worker_process_init if pool == "prefork" else worker_ready
+            began.connect(lambda **_: warm_up_beside((WARM_UPS[queue],)), weak=False)
         app.worker_main(["worker", *arguments, "--without-gossip", "--without-mingle"])
