@@ -23,6 +23,8 @@ ROSTER_RULES = (
     "retire-lowest",
     "unreachable",
     "reachable-again",
+    "owner-opt-out",
+    "owner-opt-in",
 )
 EXCLUSION_RULES = (
     "always-left",
@@ -154,6 +156,11 @@ SENTENCES = (
         "Within each licence group, contestants with at least {retire_min_votes} votes whose intervals are at most "
         "{retire_max_width} points wide are retired when their whole interval lies below the rating at "
         "the group's percentile {retire_percentile}. They stay listed with their last rating.",
+    ),
+    (
+        "opt-out",
+        "A contestant that needs an expert whose owner has opted out is paused at once, and may be drawn again when "
+        "the owner opts in. It keeps its rating.",
     ),
     (
         "votes",

@@ -50,6 +50,7 @@ NGRAM_TIMEOUT_S = _read("float", "FAIRGROUND_NGRAM_TIMEOUT_S", 10.0)
 MINIMUM_SHOWN_COUNT = _read("int", "FAIRGROUND_MINIMUM_SHOWN_COUNT", 10)
 INFERENCE_DEVICE = _read("str", "FAIRGROUND_DEVICE", "auto")
 REMOTE_PRIVATE_HOSTS = _read("list", "FAIRGROUND_REMOTE_PRIVATE_HOSTS", [])
+RESIDENT_EXPERTS = _read("list", "FAIRGROUND_RESIDENT_EXPERTS", [])
 INFERENCE_DTYPE = _read("str", "FAIRGROUND_DTYPE", "auto")
 SIGNUP = _read("str", "FAIRGROUND_SIGNUP", "open")
 EMAIL_URL = _read("str", "FAIRGROUND_EMAIL_URL", "")
@@ -73,6 +74,9 @@ if HTTPS and not TRUSTED_PROXIES:
     )
 if REDIS_URL and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
     raise ImproperlyConfigured("REDIS_URL must look like redis://host:6379/0.")
+
+#: What besides the engines must hear at once that an owner opted out or in; each catches up by itself too.
+OPT_OUT_FOLLOWERS = ("arena.services.optouts.follow_opt_outs",)
 
 INSTALLED_APPS = [
     "django.contrib.auth",

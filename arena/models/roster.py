@@ -93,7 +93,7 @@ class ContestantQuerySet(models.QuerySet["Contestant"]):
             contestant=OuterRef("pk"), kind__in=[RosterKind.PAUSED, RosterKind.RESUMED]
         ).order_by("-pk")
         pausing = Subquery(latest.values("kind")[:1])
-        return self.active().annotate(_pausing=pausing).exclude(_pausing=RosterKind.PAUSED)
+        return self.active().annotate(_pausing=pausing).filter(~Q(_pausing=RosterKind.PAUSED) | Q(_pausing=None))
 
     def in_tests(self) -> Self:
         """Return private variants that count against their provider's cap."""

@@ -6,6 +6,7 @@ import structlog
 
 from arena.models import Season
 from arena.services.battles import close_left_battles
+from arena.services.optouts import pause_and_resume
 from arena.services.recompute import catch_up
 from arena.services.variants import expire_terms
 
@@ -15,7 +16,7 @@ log = structlog.get_logger(__name__)
 def keep_house() -> None:
     """Close what was left, reveal seeds, end terms, catch up with leaderboards. May run at any time, twice too."""
     for season in Season.objects.filter(is_simulated=False):
-        for step in (close_left_battles, expire_terms):
+        for step in (close_left_battles, expire_terms, pause_and_resume):
             try:
                 step(season)
             except Exception:

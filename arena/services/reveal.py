@@ -15,6 +15,7 @@ from arena.services.battles import is_closed
 from arena.services.boards import latest_leaderboard
 from webapp.errors import ConflictError
 from webapp.jobs import JobStatus
+from webapp.playground.availability import withdrawn_slugs
 from webapp.playground.services import trace_generation
 
 
@@ -53,10 +54,20 @@ def side_facts(battle: Battle) -> list[dict[str, Any]]:
 def _shares(contestant: Contestant, generations: list[Any]) -> list[dict[str, Any]]:
     n_tokens = sum(len(g.token_ids) for g in generations)
     rows = []
+    withdrawn = withdrawn_slugs(contestant.checkpoint)
     for expert in contestant.checkpoint.experts.all():
+        if expert.slug in withdrawn and expert.slug not in contestant.experts:
+            continue
         weighted = sum(g.routing_shares.get(expert.slug, 0.0) * len(g.token_ids) for g in generations)
         percent = round(100 * weighted / n_tokens) if n_tokens else 0
-        rows.append({"expert": expert, "is_on": expert.slug in contestant.experts, "percent": percent})
+        rows.append(
+            {
+                "expert": expert,
+                "is_on": expert.slug in contestant.experts,
+                "is_withdrawn": expert.slug in withdrawn,
+                "percent": percent,
+            }
+        )
     return rows
 
 

@@ -22,6 +22,7 @@ from arena.models import (
 )
 from arena.services.seasons import current_policy, lock_season
 from webapp.errors import BadInputError, ConflictError, NotFoundError
+from webapp.playground.availability import available_slugs, why_unavailable
 from webapp.playground.models import Checkpoint
 from webapp.playground.services import default_checkpoint
 from webapp.transparency.services import append_entry
@@ -139,12 +140,14 @@ def _save(contestant: Contestant) -> Contestant:
 
 
 def _mask(checkpoint: Checkpoint, experts: Sequence[str] | None) -> list[str]:
-    known = list(checkpoint.experts.values_list("slug", flat=True))
+    known = available_slugs(checkpoint)
+    if not known and checkpoint.experts.exists():
+        raise ConflictError(f"No expert of checkpoint {checkpoint.slug!r} is left to answer. Choose another one.")
     if experts is None:
         return known
     unknown = [slug for slug in experts if slug not in known]
     if unknown:
-        raise BadInputError(f"There is no expert {unknown[0]!r}. Choose from {', '.join(known)}.", field="experts")
+        raise BadInputError(why_unavailable(checkpoint, unknown[0]), field="experts")
     if known and not experts:
         raise BadInputError("All experts are off. Switch at least one on.", field="experts")
     return [slug for slug in known if slug in experts]

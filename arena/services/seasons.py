@@ -25,7 +25,7 @@ def open_season(*, slug: str, title: str, is_simulated: bool = False, rules: Rul
         if season.is_simulated != is_simulated:
             raise ConflictError(f"Season {slug} exists, with {'simulated' if season.is_simulated else 'real'} votes.")
         if is_new:
-            _write_policy(season, rules or Rules())
+            write_policy(season, rules or Rules())
     return season
 
 
@@ -37,12 +37,13 @@ def change_policy(*, season: Season, rules: Rules) -> Policy:
         if current.rules == rules.to_json():
             raise BadInputError("These rules are in force already. Change at least one.")
         try:
-            return _write_policy(season, rules)
+            return write_policy(season, rules)
         except IntegrityError as error:
             raise ConflictError("The policy was changed at the same time. Look at the new one first.") from error
 
 
-def _write_policy(season: Season, rules: Rules) -> Policy:
+def write_policy(season: Season, rules: Rules) -> Policy:
+    """Publish the next version of a season's policy, in the caller's transaction."""
     version = 1 + season.policies.count()
     document = rules.document(title=season.title, version=version)
     entry = append_entry(

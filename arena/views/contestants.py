@@ -16,6 +16,7 @@ from arena.services.roster import get_provider
 from arena.views.boards import contestants_of, state_of
 from arena.views.errors import answer_errors
 from webapp.errors import NotFoundError
+from webapp.playground.availability import withdrawn_slugs
 
 MAX_HISTORY = 200
 MAX_VOTES = 50
@@ -41,13 +42,23 @@ def contestant(request: HttpRequest, contestant_id: uuid.UUID) -> HttpResponse:
         "season": found.season,
         "contestant": found,
         "state": state_of(found),
-        "experts": [(e, e.slug in found.experts) for e in found.checkpoint.experts.all()],
+        "experts": _experts(found),
         "changes": found.changes.select_related("entry", "board"),
         "history": history,
         "line": line,
         "opponents": _opponents(found),
     }
     return render(request, "arena/contestant.html", context)
+
+
+def _experts(found: Contestant) -> list[dict[str, Any]]:
+    """Return the experts of its checkpoint; of those whose owners opted out only the ones that it needs."""
+    withdrawn = withdrawn_slugs(found.checkpoint)
+    rows = [
+        {"expert": expert, "is_on": expert.slug in found.experts, "is_withdrawn": expert.slug in withdrawn}
+        for expert in found.checkpoint.experts.all()
+    ]
+    return [row for row in rows if row["is_on"] or not row["is_withdrawn"]]
 
 
 def _opponents(found: Contestant) -> list[dict[str, Any]]:

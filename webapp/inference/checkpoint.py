@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,26 @@ from webapp.inference import layout
 from webapp.inference.announcing import Announce, say_nothing
 from webapp.inference.card import EXPERTS_FILE, CheckpointCard, read_checkpoint_card
 from webapp.inference.config import CheckpointConfig, ModelConfig, read_config, rotary_tables
-from webapp.inference.decoder import Decoder, DecoderShape, DecoderWeights, LayerWeights, cache_dtype
+from webapp.inference.decoder import (
+    Decoder,
+    DecoderShape,
+    DecoderWeights,
+    ExpertWeights,
+    LayerWeights,
+    cache_dtype,
+)
 from webapp.inference.errors import CheckpointError
-from webapp.inference.linear import Linear, make_linear
+from webapp.inference.linear import Linear, WithheldLinear, make_linear
 from webapp.inference.placement import check_memory, pick_device, pick_dtype
 from webapp.inference.text_files import eos_token_ids, read_tokenizer
 
 
 @dataclass
 class LoadedCheckpoint:
-    """A checkpoint in memory. `expert_slugs` names the resident experts in router order."""
+    """A checkpoint in memory. `expert_slugs` names the resident experts in router order.
+
+    Those `withheld` have a place among them, but neither weights nor router rows.
+    """
 
     path: Path
     digest: str
@@ -39,6 +49,25 @@ class LoadedCheckpoint:
     memory: layout.MemoryEstimate
     config: CheckpointConfig
     decoder: Decoder
+    experts_file: Path | None = None
+    withheld: frozenset[str] = frozenset()
+
+    @property
+    def available_slugs(self) -> tuple[str, ...]:
+        """The experts that a request may enable, in router order."""
+        return tuple(slug for slug in self.expert_slugs if slug not in self.withheld)
+
+    def withhold(self, slug: str) -> None:
+        """Take an expert out of memory. Not while a forward pass runs."""
+        self.decoder.withhold(self.expert_slugs.index(slug))
+        self.withheld |= {slug}
+        if self.decoder.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def restore(self, slug: str, layers: Sequence[ExpertWeights]) -> None:
+        """Put an expert of `read_expert` back into memory. Not while a forward pass runs."""
+        self.decoder.restore(self.expert_slugs.index(slug), layers)
+        self.withheld -= {slug}
 
     def mask_for(self, experts: Sequence[str] | frozenset[str]) -> tuple[bool, ...]:
         """The mask over resident experts with exactly `experts` on."""
@@ -65,13 +94,15 @@ def load_checkpoint(
     dtype: str = "auto",
     device: str = "auto",
     resident_experts: Sequence[str] | None = None,
+    withheld_experts: Collection[str] = (),
     experts_file: Path | None = None,
     announce: Announce = say_nothing,
 ) -> LoadedCheckpoint:
     """Read a checkpoint folder; with `resident_experts`, only these experts' weights.
 
-    `experts_file` names the experts in place of the folder's own experts.json. `announce`
-    is told the memory needed before any weight is read.
+    Of `withheld_experts` nothing is read, but they may be put in later. `experts_file` names
+    the experts in place of the folder's own experts.json. `announce` is told the memory
+    needed before any weight is read.
 
     dtype "auto" is float32 on the CPU (bfloat16 above 500 million parameters) and
     bfloat16 on CUDA. Raises CheckpointError, with the file and the reason, before any
@@ -83,22 +114,26 @@ def load_checkpoint(
     config = read_config(path)
     card = read_checkpoint_card(path, experts_file)
     indices = _resident_indices(path, card, resident_experts)
+    withheld = frozenset(card.slugs[index] for index in indices) & frozenset(withheld_experts)
+    n_read = len(indices) - len(withheld)
+    if not n_read:
+        raise CheckpointError(path / EXPERTS_FILE, "has no expert left: all that would be loaded are withheld")
     stored = layout.stored_tensors(path)
     layout.check_tensors(path, config.model, stored)
     tokenizer = read_tokenizer(path, config.model.vocab_size)
     target = pick_device(path, device)
-    memory = layout.estimate_memory(config.model, len(indices), 1)
+    memory = layout.estimate_memory(config.model, n_read, 1)
     torch_dtype = pick_dtype(dtype, target, memory.weight_bytes)
     n_parameters = memory.weight_bytes
     memory = layout.estimate_memory(
-        config.model, len(indices), torch_dtype.itemsize, cache_dtype(torch_dtype, target).itemsize
+        config.model, n_read, torch_dtype.itemsize, cache_dtype(torch_dtype, target).itemsize
     )
     check_memory(path, memory, target, announce)
     digest = checkpoint_digest(path, experts_file)
     with ExitStack() as stack:
         source = _Source(stack, stored, torch_dtype, target)
         try:
-            weights = _read_weights(config, source, indices, is_fused=layout.is_fused(stored))
+            weights = _read_weights(config, source, indices, [card.slugs[index] in withheld for index in indices])
         except (SafetensorError, OSError) as error:
             raise CheckpointError(path, f"the weights cannot be read ({error})") from error
     return LoadedCheckpoint(
@@ -113,7 +148,27 @@ def load_checkpoint(
         memory=memory,
         config=config,
         decoder=Decoder(_decoder_shape(config.model, len(indices)), weights),
+        experts_file=experts_file,
+        withheld=withheld,
     )
+
+
+def read_expert(checkpoint: LoadedCheckpoint, slug: str) -> list[ExpertWeights]:
+    """One expert's weights, read from the folder again, a part a block.
+
+    Raises CheckpointError when the folder is no longer what was loaded.
+    """
+    path, decoder = checkpoint.path, checkpoint.decoder
+    if checkpoint_digest(path, checkpoint.experts_file) != checkpoint.digest:
+        raise CheckpointError(path, "was changed since it was loaded; restart the worker")
+    stored = layout.stored_tensors(path)
+    with ExitStack() as stack:
+        source = _Source(stack, stored, decoder.dtype, decoder.device)
+        index = checkpoint.card.slugs.index(slug)
+        try:
+            return [source.read_expert(layer, index) for layer in range(decoder.shape.n_layers)]
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(path, f"the weights cannot be read ({error})") from error
 
 
 class _Source:
@@ -141,34 +196,51 @@ class _Source:
         part = self._open[self._stored[name].file].get_slice(name)[index : index + 1][0]
         return make_linear(self._cast(part))
 
+    def read_expert(self, layer: int, expert: int) -> ExpertWeights:
+        """One expert's part of a block."""
+        root = f"model.layers.{layer}.mlp."
+        name = f"{root}experts."
+        if layout.is_fused(self._stored):
+            gate_up = self.read_linear_part(f"{name}gate_up_proj", expert)
+            down = self.read_linear_part(f"{name}down_proj", expert)
+        else:
+            gate_up = self.read_linear(*(f"{name}{expert}.{part}_proj" for part in ("gate", "up")))
+            down = self.read_linear(f"{name}{expert}.down_proj")
+        router = self._open[self._stored[f"{root}gate.weight"].file].get_slice(f"{root}gate.weight")
+        return ExpertWeights(self._cast(router[expert : expert + 1][0]), gate_up, down)
+
+    def withheld_expert(self, hidden_size: int) -> ExpertWeights:
+        """What stands in the place of an expert of which nothing is read."""
+        row = torch.zeros(hidden_size, dtype=self._dtype, device=self._device)
+        return ExpertWeights(row, WithheldLinear(), WithheldLinear())
+
     def _cast(self, tensor: Tensor) -> Tensor:
         # A copy, so that no weight stays mapped to a file that may be replaced.
         return torch.empty(tensor.shape, dtype=self._dtype, device=self._device).copy_(tensor)
 
 
 def _read_weights(
-    config: CheckpointConfig, source: _Source, experts: Sequence[int], *, is_fused: bool
+    config: CheckpointConfig, source: _Source, experts: Sequence[int], is_withheld: Sequence[bool]
 ) -> DecoderWeights:
     embedding = source.read("model.embed_tokens.weight")
     norm = source.read("model.norm.weight")
-    layers = [_read_layer(source, layer, experts, is_fused=is_fused) for layer in range(config.model.num_hidden_layers)]
+    nothing = source.withheld_expert(config.model.hidden_size)
+    layers = []
+    for layer in range(config.model.num_hidden_layers):
+        parts = [
+            nothing if is_out else source.read_expert(layer, expert)
+            for expert, is_out in zip(experts, is_withheld, strict=True)
+        ]
+        layers.append(_read_layer(source, layer, parts))
     head = make_linear(embedding) if config.model.tie_word_embeddings else source.read_linear("lm_head")
     cos, sin = rotary_tables(config)
     return DecoderWeights(embedding, norm, head, layers, cos.to(embedding.device), sin.to(embedding.device))
 
 
-def _read_layer(source: _Source, layer: int, experts: Sequence[int], *, is_fused: bool) -> LayerWeights:
+def _read_layer(source: _Source, layer: int, experts: Sequence[ExpertWeights]) -> LayerWeights:
     root = f"model.layers.{layer}."
     attention = f"{root}self_attn."
-    gate_up, down = [], []
-    for expert in experts:
-        name = f"{root}mlp.experts."
-        if is_fused:
-            gate_up.append(source.read_linear_part(f"{name}gate_up_proj", expert))
-            down.append(source.read_linear_part(f"{name}down_proj", expert))
-        else:
-            gate_up.append(source.read_linear(*(f"{name}{expert}.{part}_proj" for part in ("gate", "up"))))
-            down.append(source.read_linear(f"{name}{expert}.down_proj"))
+    router_rows = torch.stack([part.router_row for part in experts])
     return LayerWeights(
         qkv=source.read_linear(*(f"{attention}{letter}_proj" for letter in "qkv")),
         out=source.read_linear(f"{attention}o_proj"),
@@ -176,9 +248,10 @@ def _read_layer(source: _Source, layer: int, experts: Sequence[int], *, is_fused
         k_norm=source.read(f"{attention}k_norm.weight"),
         attention_norm=source.read(f"{root}post_attention_layernorm.weight"),
         feed_forward_norm=source.read(f"{root}post_feedforward_layernorm.weight"),
-        router=make_linear(source.read(f"{root}mlp.gate.weight")[list(experts)]),
-        gate_up=gate_up,
-        down=down,
+        router=make_linear(router_rows),
+        router_rows=router_rows,
+        gate_up=[part.gate_up for part in experts],
+        down=[part.down for part in experts],
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from webapp.inference.kv_cache import Extent, KeyValueCache
-from webapp.inference.linear import Linear
+from webapp.inference.linear import Linear, WithheldLinear, make_linear
 
 _MAX_PLANS = 256
 
@@ -42,7 +42,7 @@ class DecoderShape:
 
 @dataclass
 class LayerWeights:
-    """One block; `gate_up` and `down` hold one matrix an expert."""
+    """One block; `gate_up` and `down` hold one matrix an expert, `router_rows` what `router` multiplies by."""
 
     qkv: Linear  # hidden → (heads + 2 kv_heads) * head
     out: Linear  # heads * head → hidden
@@ -51,8 +51,18 @@ class LayerWeights:
     attention_norm: Tensor
     feed_forward_norm: Tensor
     router: Linear  # hidden → experts
+    router_rows: Tensor  # experts, hidden
     gate_up: list[Linear]  # each hidden → 2 * inner
     down: list[Linear]  # each inner → hidden
+
+
+@dataclass
+class ExpertWeights:
+    """One expert's part of one block."""
+
+    router_row: Tensor  # hidden
+    gate_up: Linear
+    down: Linear
 
 
 @dataclass
@@ -136,6 +146,20 @@ class Decoder:
         """A cache with room for `n_tokens`, a multiple of the page size."""
         s = self.shape
         return KeyValueCache(s.n_layers, s.n_kv_heads, s.head_size, self.cache_dtype, self.device, n_tokens)
+
+    def withhold(self, expert: int) -> None:
+        """Free an expert's matrices and router rows. Its place stays, so that nothing else changes by a bit."""
+        nothing = WithheldLinear()
+        zero = torch.zeros_like(self.weights.layers[0].router_rows[expert])
+        self.restore(expert, [ExpertWeights(zero, nothing, nothing) for _ in self.weights.layers])
+
+    def restore(self, expert: int, layers: Sequence[ExpertWeights]) -> None:
+        """Put an expert into its place, one part a block."""
+        for layer, part in zip(self.weights.layers, layers, strict=True):
+            layer.gate_up[expert], layer.down[expert] = part.gate_up, part.down
+            rows = layer.router_rows.clone()
+            rows[expert] = part.router_row
+            layer.router_rows, layer.router = rows, make_linear(rows)
 
     @torch.inference_mode()
     def forward(

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from webapp.inference.admission import FairQueue
-from webapp.inference.checkpoint import LoadedCheckpoint
-from webapp.inference.decoder import Segment
+from webapp.inference.checkpoint import LoadedCheckpoint, read_expert
+from webapp.inference.decoder import ExpertWeights, Segment
 from webapp.inference.errors import (
     ContextOverflowError,
     EngineBusyError,
@@ -35,6 +36,15 @@ logger = logging.getLogger(__name__)
 PREFILL_CHUNK_TOKENS = 256
 _CPU_CACHE_BYTES = 1 << 30
 _ONE_THREAD_PARAMETERS = 12_500_000
+
+
+@dataclass
+class _Change:
+    """Experts to keep out of memory from the next step on, and the weights of those that come back."""
+
+    withheld: frozenset[str]
+    restored: dict[str, list[ExpertWeights]]
+    is_done: threading.Event = field(default_factory=threading.Event)
 
 
 class InferenceEngine:
@@ -57,9 +67,11 @@ class InferenceEngine:
         self._cache = self._decoder.new_cache(n_bytes // self._decoder.cache_bytes_per_token)
         self._n_threads = n_threads or (1 if checkpoint.n_parameters <= _ONE_THREAD_PARAMETERS else 2)
         self._wake = threading.Condition()
+        self._withholding = threading.Lock()
         self._queue = FairQueue()
         self._rows: list[Row] = []  # in order of admission
         self._is_closing = False
+        self._changes: list[_Change] = []
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -87,17 +99,40 @@ class InferenceEngine:
     @property
     def expert_slugs(self) -> tuple[str, ...]:
         """The experts that a request may enable, in router order."""
-        return self.checkpoint.expert_slugs
+        return self.checkpoint.available_slugs
 
     @property
     def expert_computations(self) -> dict[str, int]:
         """How many token × layer products each expert has computed since loading."""
         return dict(zip(self.checkpoint.expert_slugs, self._decoder.expert_computations, strict=True))
 
+    def set_withheld(self, experts: Collection[str]) -> None:
+        """Keep exactly these experts out of memory; returns when it is done, between two steps.
+
+        Requests that use one of them end with an error, further ones are refused. Those that
+        were withheld before and are no longer are read from the checkpoint's folder again:
+        CheckpointError when that is not possible.
+        """
+        with self._withholding:
+            known = self.checkpoint
+            wanted = frozenset(experts) & frozenset(known.expert_slugs)
+            if wanted == known.withheld:
+                return
+            change = _Change(wanted, {slug: read_expert(known, slug) for slug in known.withheld - wanted})
+            with self._wake:
+                is_running = self._thread is not None and not self._is_closing
+                if is_running:
+                    self._changes.append(change)
+                    self._wake.notify_all()
+            if is_running:
+                change.is_done.wait()
+            else:
+                self._apply(change)
+
     def submit(self, request: GenerationRequest) -> GenerationHandle:
         """Queue a request. Raises RequestError (a ValueError), EngineBusyError, EngineClosedError."""
         request.check()
-        self._check_experts(request)
+        self._check_experts(request)  # again below, where none can be withdrawn meanwhile
         encoding = self.checkpoint.tokenizer.encode(request.prompt, add_special_tokens=request.add_special_tokens)
         prompt_ids = tuple(encoding.ids)
         self._check_length(request, prompt_ids)
@@ -105,6 +140,7 @@ class InferenceEngine:
         with self._wake:
             if self._thread is None or self._is_closing:
                 raise EngineClosedError("The inference engine does not run; start it first.")
+            self._check_experts(request)
             if len(self._queue) >= self.max_queued:
                 raise EngineBusyError(f"{len(self._queue)} requests wait already; try again in a moment.")
             self._queue.push(handle)
@@ -116,14 +152,18 @@ class InferenceEngine:
             self._wake.notify_all()
 
     def _check_experts(self, request: GenerationRequest) -> None:
-        known = self.checkpoint.expert_slugs
+        known = self.checkpoint.available_slugs
         if not request.experts:
             raise UnknownExpertError(f"All experts are off; switch at least one on: {', '.join(known)}.")
         unknown = sorted(set(request.experts) - set(known))
         if not unknown:
             return
-        is_known = unknown[0] in self.checkpoint.card.slugs
-        what = f"Expert {unknown[0]!r} is not loaded here" if is_known else f"There is no expert {unknown[0]!r}"
+        slug = unknown[0]
+        what = f"There is no expert {slug!r}"
+        if slug in self.checkpoint.withheld:
+            what = f"Expert {slug!r} was withdrawn by its owner"
+        elif slug in self.checkpoint.card.slugs:
+            what = f"Expert {slug!r} is not loaded here"
         raise UnknownExpertError(f"{what}; choose from {', '.join(known)}.")
 
     def _check_length(self, request: GenerationRequest, prompt_ids: Sequence[int]) -> None:
@@ -153,6 +193,7 @@ class InferenceEngine:
             torch.set_num_threads(self._n_threads)
         try:
             while self._wait_for_work():
+                self._apply_changes()
                 self._drop_ended()
                 self._admit()
                 self._advance(self._next_segments())
@@ -163,7 +204,7 @@ class InferenceEngine:
 
     def _wait_for_work(self) -> bool:
         with self._wake:
-            while not (self._is_closing or len(self._queue) or self._rows):
+            while not (self._is_closing or self._changes or len(self._queue) or self._rows):
                 self._wake.wait()
             return not self._is_closing
 
@@ -172,10 +213,37 @@ class InferenceEngine:
             was_asked = self._is_closing
             self._is_closing = True
             waiting = self._queue.take(lambda handle: True)
+            changes, self._changes = self._changes, []
+        for change in changes:
+            change.is_done.set()
         reason = FinishReason.CANCELLED if was_asked else FinishReason.ERROR
         error = "" if was_asked else "The inference engine stopped; start it again."
         for row in [*self._rows, *(Row(handle, self.checkpoint) for handle in waiting)]:
             row.end(reason, error)
+
+    def _apply_changes(self) -> None:
+        with self._wake:
+            changes, self._changes = self._changes, []
+        for change in changes:
+            try:
+                self._apply(change)
+            finally:
+                change.is_done.set()
+
+    def _apply(self, change: _Change) -> None:
+        """Take experts out of memory and put others in; end what used those that are out."""
+        for slug in change.withheld - self.checkpoint.withheld:
+            self.checkpoint.withhold(slug)
+        for slug, layers in change.restored.items():
+            self.checkpoint.restore(slug, layers)
+        message = "An expert of this request was withdrawn by its owner; ask again without it."
+        for row in list(self._rows):
+            if row.handle.request.experts & change.withheld:
+                self._remove(row, FinishReason.ERROR, message)
+        with self._wake:
+            waiting = self._queue.take(lambda handle: bool(handle.request.experts & change.withheld))
+        for handle in waiting:
+            Row(handle, self.checkpoint).end(FinishReason.ERROR, message)
 
     def _drop_ended(self) -> None:
         """End rows and waiting requests that were cancelled or ran out of time."""
@@ -251,7 +319,8 @@ class InferenceEngine:
         """
         is_finite = torch.isfinite(logits.sum(-1)).tolist()
         best = logits.argmax(-1).tolist()
-        shares = (routing / routing.sum(-1, keepdim=True)).mean(1).tolist()
+        layer_shares = routing / routing.sum(-1, keepdim=True)
+        shares = layer_shares.mean(1).tolist()
         for place, row in enumerate(rows):
             if row.n_cached < len(row.handle.prompt_ids):
                 continue
@@ -260,7 +329,7 @@ class InferenceEngine:
                 continue
             try:
                 token = row.draw(logits[place], best[place])
-                reason = row.accept(token, shares[place], logits[place])
+                reason = row.accept(token, shares[place], logits[place], layer_shares[place])
             except Exception as error:
                 logger.exception("a request failed")
                 self._remove(row, FinishReason.ERROR, _describe(error))

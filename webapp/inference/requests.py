@@ -131,7 +131,11 @@ class TokenEvent:
 
 @dataclass(frozen=True)
 class FinishEvent:
-    """The last event of every request."""
+    """The last event of every request.
+
+    `routing_shares` and `layer_shares` are means over the tokens: each enabled expert's share of
+    the routing weight over all layers, and in each layer.
+    """
 
     reason: FinishReason
     text: str
@@ -139,6 +143,7 @@ class FinishEvent:
     routing_shares: dict[str, float]
     timings_ms: dict[str, float]
     error: str = ""
+    layer_shares: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass

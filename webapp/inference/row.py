@@ -51,7 +51,7 @@ class Row:
         self._budget: ThinkingBudget | None = None
         if request.thinking is not None:
             self._budget = ThinkingBudget(request.thinking, checkpoint.tokenizer, checkpoint.eos_token_ids)
-        self._share_sums = dict.fromkeys((slug for _, slug in self._enabled), 0.0)
+        self._share_sums: Tensor | None = None  # layers, experts
         self._started_at: float | None = None
         self._first_token_at: float | None = None
 
@@ -72,8 +72,10 @@ class Row:
         token_id = best if self.sampler.is_greedy else self.sampler.draw(logits)
         return token_id if self._budget is None else self._budget.steer(token_id)
 
-    def accept(self, token_id: int, shares: list[float], logits: Tensor) -> FinishReason | None:
-        """Hand out one token with its routing shares; the reason if it is the last.
+    def accept(
+        self, token_id: int, shares: list[float], logits: Tensor, layer_shares: Tensor | None = None
+    ) -> FinishReason | None:
+        """Hand out one token with its routing shares (experts,) and (layers, experts); the reason if it is the last.
 
         `logits` (vocabulary,) are those it was drawn from, for its log probability when asked.
         """
@@ -81,8 +83,8 @@ class Row:
             self._first_token_at = time.monotonic()
         self.token_ids.append(token_id)
         routing = {slug: shares[i] for i, slug in self._enabled}
-        for slug, share in routing.items():
-            self._share_sums[slug] += share
+        if layer_shares is not None:
+            self._share_sums = layer_shares.clone() if self._share_sums is None else self._share_sums.add_(layer_shares)
         is_eos = token_id in self._eos_token_ids
         text = "" if is_eos else self._detokenizer.push(token_id)
         reason: FinishReason | None = None
@@ -101,10 +103,13 @@ class Row:
 
     def end(self, reason: FinishReason, error: str = "") -> None:
         """Hand out the last event."""
-        n_tokens = len(self.token_ids)
-        means = {slug: total / n_tokens for slug, total in self._share_sums.items()} if n_tokens else {}
-        event = FinishEvent(reason, self._detokenizer.text, tuple(self.token_ids), means, self._timings(), error)
-        self.handle.put(event)
+        layers: dict[str, tuple[float, ...]] = {}
+        if self._share_sums is not None:
+            means = (self._share_sums / len(self.token_ids)).t().tolist()  # experts, layers
+            layers = {slug: tuple(means[i]) for i, slug in self._enabled}
+        shares = {slug: sum(values) / len(values) for slug, values in layers.items()}
+        ids, timings = tuple(self.token_ids), self._timings()
+        self.handle.put(FinishEvent(reason, self._detokenizer.text, ids, shares, timings, error, layers))
 
     def _timings(self) -> dict[str, float]:
         """Milliseconds since submission, and the wait before admission."""

@@ -152,9 +152,9 @@ class PositionCursorPagination(CursorPagination):
 
 
 class ExpertList(ListAPIView[Expert]):
-    """All experts of all checkpoints."""
+    """All experts of all checkpoints, without those whose owners have opted out."""
 
-    queryset = Expert.objects.select_related("checkpoint")
+    queryset = Expert.objects.available().select_related("checkpoint")
     serializer_class = ExpertSerializer
     pagination_class = PositionCursorPagination
 

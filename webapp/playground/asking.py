@@ -11,11 +11,12 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.module_loading import import_string
 
-from webapp.errors import BadInputError
+from webapp.errors import BadInputError, ConflictError
 from webapp.inference import ChatMessage
 from webapp.inference.requests import MAX_STOP_LENGTH, MAX_STOP_STRINGS, MAX_TOP_LOGPROBS
 from webapp.ownership import NOBODY, Author, Visibility, ownership
 from webapp.playground import engines
+from webapp.playground.availability import available_slugs, why_unavailable
 from webapp.playground.checkpoints import default_checkpoint
 from webapp.playground.models import BackendChoice, Checkpoint, Comparison, Generation
 from webapp.playground.prompts import read_messages, write_prompt
@@ -100,13 +101,14 @@ def start_generation(
 
 
 def _enabled_experts(checkpoint: Checkpoint, wanted: Sequence[str] | None) -> list[str]:
-    known = list(checkpoint.experts.values_list("slug", flat=True))
+    known = available_slugs(checkpoint)
+    if not known and checkpoint.experts.exists():
+        raise ConflictError(f"No expert of checkpoint {checkpoint.slug!r} is left to answer. Choose another one.")
     if wanted is None or (not known and not wanted):
         return known
     for slug in wanted:
         if slug not in known:
-            choice = f"Choose from {', '.join(known)}." if known else "This checkpoint has none to switch."
-            raise BadInputError(f"There is no expert {slug!r}. {choice}", field="experts")
+            raise BadInputError(why_unavailable(checkpoint, slug), field="experts")
     if not wanted:
         raise BadInputError("All experts are off. Switch at least one on.", field="experts")
     return [slug for slug in known if slug in wanted]

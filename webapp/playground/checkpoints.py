@@ -23,12 +23,13 @@ from webapp.inference.chat_template import read_chat_template
 from webapp.inference.hub import fetch_from_hub
 from webapp.inference.remote import RemoteEngine, RemoteServer
 from webapp.playground.models import BackendChoice, Checkpoint, Expert
+from webapp.playground.publication import log_withdrawn
 
 if TYPE_CHECKING:
     from webapp.inference import LoadedCheckpoint
     from webapp.inference.causal import CausalModel
 
-SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,58}[a-z0-9])?")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 THINKING_TEXTS = {"start": "<think>", "end": "</think>", "wait": "Wait"}
 
@@ -80,6 +81,7 @@ def add_checkpoint(
         )
         if isinstance(loaded, LoadedCheckpoint):
             _add_experts(checkpoint, loaded.card)
+            log_withdrawn(checkpoint)
     return checkpoint
 
 

@@ -3,37 +3,62 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
+from django.db import connections
 from tokenizers import Tokenizer
 
-from webapp.inference import GenerationRequest
+from webapp.inference import GenerationRequest, InferenceError
 from webapp.inference.backend import Backend
 from webapp.inference.remote import RemoteEngine, RemoteServer
+from webapp.playground.availability import resident_slugs, withdrawn_slugs
 from webapp.playground.models import BackendChoice, Checkpoint
 
+if TYPE_CHECKING:
+    from webapp.inference import InferenceEngine
+
 log = structlog.get_logger(__name__)
-_engines: dict[str, Backend] = {}
+WATCH_S = 1.5
+
+
+@dataclass(frozen=True)
+class _Running:
+    """An engine; `flex_olmo` is the same one where experts can be withheld from it."""
+
+    checkpoint_id: int
+    engine: Backend
+    flex_olmo: InferenceEngine | None = None
+
+
+_engines: dict[str, _Running] = {}
 _lock = threading.Lock()
+_is_over = threading.Event()
 
 
 def engine_for(checkpoint: Checkpoint) -> Backend:
-    """Return the running engine of a checkpoint; raises `CheckpointError` when it cannot be loaded."""
+    """Return the running engine of a checkpoint, without what owners have withdrawn from it.
+
+    Raises `CheckpointError` when it cannot be loaded.
+    """
     key = f"{checkpoint.folder}\n{checkpoint.digest}\n{checkpoint.dtype}\n{checkpoint.device}"
     with _lock:
-        engine = _engines.get(key)
-        if engine is None:
-            engine = _load(checkpoint)
-            engine.start()
-            _engines[key] = engine
-        return engine
+        running = _engines.get(key)
+        if running is None:
+            running = _load(checkpoint)
+            running.engine.start()
+            _engines[key] = running
+    _withhold(running, checkpoint)
+    return running.engine
 
 
-def _load(checkpoint: Checkpoint) -> Backend:
+def _load(checkpoint: Checkpoint) -> _Running:
     if checkpoint.backend == BackendChoice.REMOTE:
-        return RemoteEngine(RemoteServer(**checkpoint.remote), private_hosts=settings.REMOTE_PRIVATE_HOSTS)
+        server = RemoteServer(**checkpoint.remote)
+        return _Running(checkpoint.pk, RemoteEngine(server, private_hosts=settings.REMOTE_PRIVATE_HOSTS))
     from webapp.inference import InferenceEngine, load_checkpoint  # needs torch, which web processes do without
     from webapp.inference.causal import load_causal_model
     from webapp.inference.causal_engine import CausalEngine
@@ -42,18 +67,82 @@ def _load(checkpoint: Checkpoint) -> Backend:
     if checkpoint.backend == BackendChoice.TRANSFORMERS:
         model = load_causal_model(checkpoint.folder, dtype=dtype, device=device)
         log.info("checkpoint loaded", checkpoint=checkpoint.slug, n_parameters=model.n_parameters)
-        return CausalEngine(model)
-    loaded = load_checkpoint(checkpoint.folder, dtype=dtype, device=device, experts_file=checkpoint.experts_path)
-    log.info("checkpoint loaded", checkpoint=checkpoint.slug, n_parameters=loaded.n_parameters)
-    return InferenceEngine(loaded)
+        return _Running(checkpoint.pk, CausalEngine(model))
+    resident = resident_slugs(checkpoint)
+    loaded = load_checkpoint(
+        checkpoint.folder,
+        dtype=dtype,
+        device=device,
+        experts_file=checkpoint.experts_path,
+        resident_experts=None if resident is None else sorted(resident),
+        withheld_experts=withdrawn_slugs(checkpoint),
+    )
+    log.info(
+        "checkpoint loaded",
+        checkpoint=checkpoint.slug,
+        n_parameters=loaded.n_parameters,
+        experts=loaded.available_slugs,
+    )
+    engine = InferenceEngine(loaded)
+    return _Running(checkpoint.pk, engine, engine)
+
+
+def honour_opt_outs() -> None:
+    """Bring the engines of this process to what owners have said: experts out of memory, or back in."""
+    with _lock:
+        running = list(_engines.values())
+    if not running:
+        return
+    checkpoints = Checkpoint.objects.in_bulk([one.checkpoint_id for one in running])
+    for one in running:
+        checkpoint = checkpoints.get(one.checkpoint_id)
+        if checkpoint is not None:
+            _withhold(one, checkpoint)
+
+
+def _withhold(running: _Running, checkpoint: Checkpoint) -> None:
+    engine = running.flex_olmo
+    if engine is None:
+        return
+    withdrawn = withdrawn_slugs(checkpoint) & frozenset(engine.checkpoint.expert_slugs)
+    before = engine.checkpoint.withheld
+    if withdrawn == before:
+        return
+    try:
+        engine.set_withheld(withdrawn)
+    except InferenceError as error:  # what came back cannot be read; what is out still has to go
+        log.warning("an expert could not be loaded again", checkpoint=checkpoint.slug, error=str(error))
+        engine.set_withheld(withdrawn | before)
+    log.info("experts withheld", checkpoint=checkpoint.slug, experts=sorted(engine.checkpoint.withheld))
 
 
 def close_engines() -> None:
     """End all engines of this process; their requests end as cancelled."""
     with _lock:
-        for engine in _engines.values():
-            engine.close()
+        for one in _engines.values():
+            one.engine.close()
         _engines.clear()
+
+
+def start_watch() -> None:
+    """Start the thread that honours opt-outs made by other processes; workers do when they are ready."""
+    _is_over.clear()
+    threading.Thread(target=_keep_watch, name="opt-out-watch", daemon=True).start()
+
+
+def stop_watch() -> None:
+    """Let that thread end at its next look."""
+    _is_over.set()
+
+
+def _keep_watch() -> None:
+    while not _is_over.wait(WATCH_S):
+        try:
+            honour_opt_outs()
+        except Exception:
+            log.warning("opt-outs could not be looked up; trying again", exc_info=True)
+        finally:
+            connections.close_all()
 
 
 def warm_up() -> None:

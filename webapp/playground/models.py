@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.db import models
+from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -66,6 +69,27 @@ class Checkpoint(models.Model):
         return Path(settings.DATA_DIR) / self.experts_file if self.experts_file else None
 
 
+class OptOutQuerySet(models.QuerySet["OptOut"]):
+    """Reads of opt-outs."""
+
+    def in_force(self) -> Self:
+        """Return those that nobody has ended."""
+        return self.filter(ended_at=None)
+
+
+class ExpertQuerySet(models.QuerySet["Expert"]):
+    """Which experts may be used on this site."""
+
+    def withdrawn(self) -> Self:
+        """Return experts that their owner has withdrawn: each by itself, or all of the owner's."""
+        own = Q(expert=OuterRef("pk")) | Q(expert=None, owner=OuterRef("owner"))
+        return self.filter(Exists(OptOut.objects.in_force().filter(own)))
+
+    def available(self) -> Self:
+        """Return all others."""
+        return self.exclude(pk__in=self.model.objects.withdrawn().values("pk"))
+
+
 class Expert(models.Model):
     """One expert of a checkpoint; `position` is its index in the router."""
 
@@ -76,6 +100,11 @@ class Expert(models.Model):
     owner = models.CharField(max_length=200)
     corpus_slug = models.CharField(max_length=60, blank=True, default="")
     licence = models.CharField(max_length=200, blank=True, default="")
+    owner_group = models.ForeignKey(
+        Group, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="May withdraw it."
+    )
+
+    objects: ClassVar[models.Manager[Expert]] = ExpertQuerySet.as_manager()
 
     class Meta:
         ordering = ["checkpoint", "position"]
@@ -86,6 +115,38 @@ class Expert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.checkpoint.slug}/{self.slug}"
+
+
+class OptOut(models.Model):
+    """An owner's withdrawal of one expert, or of all they own here, now and in checkpoints added later."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.CharField(max_length=200)
+    expert = models.ForeignKey(Expert, null=True, blank=True, on_delete=models.CASCADE, related_name="opt_outs")
+    reason = models.TextField()
+    reason_salt = models.BinaryField(max_length=32)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    ended_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    objects: ClassVar[models.Manager[OptOut]] = OptOutQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["expert"], condition=Q(ended_at=None), name="one_opt_out_of_an_expert"),
+            models.UniqueConstraint(
+                fields=["owner"], condition=Q(ended_at=None, expert=None), name="one_opt_out_of_an_owner"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.expert or self.owner}"
 
 
 class Comparison(models.Model):
@@ -140,6 +201,7 @@ class Generation(Owned, Job):
     logprobs = models.JSONField(default=list, blank=True, help_text="A token's, and its alternatives'.")
     finish_reason = models.CharField(max_length=12, blank=True, default="")
     routing_shares = models.JSONField(default=dict)
+    layer_routing = models.JSONField(default=dict, blank=True, help_text="By expert: its share in each layer.")
     token_routing = models.BinaryField(default=b"", help_text="zlib of float16 (tokens, experts).")
     timings_ms = models.JSONField(default=dict)
     trace = models.ForeignKey(Trace, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")

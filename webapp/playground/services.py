@@ -27,6 +27,7 @@ from webapp.jobs import JobStatus
 from webapp.ownership import Author, check_visibility
 from webapp.playground import engines
 from webapp.playground.asking import start_generation as start_generation
+from webapp.playground.availability import withdrawn_slugs
 from webapp.playground.bus import BusEvent, token_bus
 from webapp.playground.checkpoints import add_checkpoint as add_checkpoint
 from webapp.playground.checkpoints import default_checkpoint as default_checkpoint
@@ -121,6 +122,8 @@ def _claim(generation_id: uuid.UUID | str) -> Generation | None:
             message = f"The worker ended {generation.n_starts} times during this answer."
         elif generation.checkpoint.digest != generation.checkpoint_digest:
             message = "The checkpoint was replaced since the question was asked. Ask again."
+        elif withdrawn_slugs(generation.checkpoint) & set(generation.experts):
+            message = "The owner of one of its experts opted out since the question was asked. Ask again without it."
         else:
             generation.n_starts += 1
             generation.status = JobStatus.RUNNING
@@ -148,6 +151,7 @@ def _request(generation: Generation) -> GenerationRequest:
         messages=conversation,
         top_logprobs=generation.top_logprobs,
         thinking=ThinkingLimits(**bounds, end=texts["end"], wait=texts["wait"]) if bounds and texts else None,
+        client=f"user:{generation.created_by_id}" if generation.created_by_id else generation.session_digest,
     )
 
 
@@ -192,6 +196,9 @@ def _store(generation: Generation, tokens: list[TokenEvent], finish: FinishEvent
     generation.logprobs = [logprob_data(token) for token in tokens if token.logprob is not None]
     generation.set_token_routing([token.routing for token in tokens])
     generation.routing_shares = {expert: round(share, 6) for expert, share in finish.routing_shares.items()}
+    generation.layer_routing = {
+        expert: [round(share, 4) for share in layer] for expert, layer in finish.layer_shares.items()
+    }
     generation.timings_ms = {name: round(value, 3) for name, value in finish.timings_ms.items()}
     generation.finish_reason = str(finish.reason)
     generation.status = _STATUS.get(finish.reason, JobStatus.DONE)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from celery import shared_task
+from typing import Any
 
-from webapp.playground import services
+from celery import shared_task
+from celery.signals import worker_ready, worker_shutdown
+
+from webapp.playground import engines, services
 
 
 @shared_task(name="webapp.playground.run_generation")
 def run_generation(generation_id: str) -> None:
     """Make one answer."""
     services.run_generation(generation_id)
+
+
+@worker_ready.connect
+def watch_opt_outs(**kwargs: Any) -> None:
+    """Honour opt-outs made elsewhere while this worker lives."""
+    engines.start_watch()
+
+
+@worker_shutdown.connect
+def stop_watching(**kwargs: Any) -> None:
+    """Stop looking."""
+    engines.stop_watch()

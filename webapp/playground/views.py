@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from webapp.errors import BadInputError, FairgroundError, NotFoundError
 from webapp.ownership import Visibility, author_of
 from webapp.playground import services
+from webapp.playground.availability import available_experts, withdrawn_slugs
 from webapp.playground.models import Checkpoint, Generation
 
 DEFAULTS = {"max_tokens": "160", "temperature": "0.7", "top_p": "0.95", "seed": ""}
@@ -77,7 +78,7 @@ def _context(form: QueryDict, *, error: FairgroundError | None = None, is_submit
         "checkpoint": checkpoint,
         "experts": [
             {"expert": expert, "is_on": everyone or expert.slug in chosen, "share": None}
-            for expert in (checkpoint.experts.all() if checkpoint else ())
+            for expert in (available_experts(checkpoint) if checkpoint else ())
         ],
         "prompt": form.get("prompt", ""),
         "values": values,
@@ -109,8 +110,9 @@ def generation(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponse:
                 "share": made.routing_shares.get(expert.slug),
                 "percent": round(100 * made.routing_shares.get(expert.slug, 0)),
             }
-            for expert in made.checkpoint.experts.all()
+            for expert in available_experts(made.checkpoint)
         ],
+        "withdrawn": [slug for slug in made.experts if slug in withdrawn_slugs(made.checkpoint)],
     }
     return render(request, "playground/home.html", context)
 

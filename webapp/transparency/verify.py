@@ -54,6 +54,7 @@ FORMAT = "fairground-log-1"
 FILES = ("leaves.jsonl", "checkpoints.jsonl")
 MAX_SHOWN = 20
 VARIANT_GRACE = timedelta(days=1)
+OPT_OUT_GRACE = timedelta(hours=1)  # until a contestant that needs a withdrawn expert has left the roster
 EDIT_GRACE = timedelta(seconds=1)  # between the host's check of the window and the leaf's time
 
 
@@ -494,6 +495,7 @@ class Contestant:
     gone: int | None = None
     published: bool = False
     is_paused: bool = False
+    needs: frozenset[tuple[str, str]] = frozenset()  # digest of the weights, expert
 
     def is_public_at(self, index: int) -> bool:
         """Say whether it was public for a draw at a leaf index or tree size."""
@@ -576,6 +578,7 @@ class Replay:
 
     def __init__(self) -> None:
         self.seasons: dict[str, Season] = defaultdict(Season)
+        self.opted_out: dict[tuple[str, str], tuple[int, datetime]] = {}  # by weights and expert; "" is all weights
         self.ids: set[str] = set()
         self.kinds: Counter[str] = Counter()
         self.index = 0
@@ -597,7 +600,7 @@ class Replay:
             self.kinds[leaf["kind"]] += 1
             if check is not None:
                 check(leaf["body"])
-            elif leaf["kind"] not in ("release", "corpus", "index", "takedown", "opt_out"):
+            elif leaf["kind"] not in ("release", "corpus", "index", "takedown"):
                 raise ValueError(f"kind {leaf['kind']!r} is unknown to this verifier; get a newer one")
         except KeyError as error:
             raise Wrong(f"{leaf.get('kind')}: lacks or does not know {error}", index) from error
@@ -650,7 +653,10 @@ class Replay:
         if hashlib.sha256(canonical(body["artifact"])).hexdigest() != body["artifact_digest"]:
             raise ValueError("the artifact does not have its digest")
         is_private = body["visibility"] == "private"
-        season.contestants[body["contestant"]] = Contestant(body["provider"], is_private, self.index, self.at)
+        artifact = body["artifact"]
+        needs = frozenset((str(artifact.get("weights")), str(slug)) for slug in artifact.get("experts", ()))
+        contestant = Contestant(body["provider"], is_private, self.index, self.at, needs=needs)
+        season.contestants[body["contestant"]] = contestant
         rivals = (c for c in season.contestants.values() if c.provider == body["provider"])
         n = sum(c.is_private and c.launched is None and c.gone is None for c in rivals)
         cap = season.policies[-1]["variant_cap"]
@@ -672,10 +678,30 @@ class Replay:
         if c.is_private and not c.published and change in ("launched", "withdrawn", "expired", "retired"):
             self._published(season, body)
             c.published = True
+        if body["rule"] == "owner-opt-out" and (change != "paused" or not self._withdrawn(c)):
+            raise ValueError(f"no owner of an expert of contestant {body['contestant']} has opted out")
+        if body["rule"] == "owner-opt-in" and (change != "resumed" or self._withdrawn(c)):
+            raise ValueError(f"the owner of an expert of contestant {body['contestant']} is still out")
         season.changes.append((self.index, body["contestant"], change))
         c.is_paused = change == "paused" if change in ("paused", "resumed") else c.is_paused
         c.launched = self.index if change == "launched" else c.launched
         c.gone = self.index if change in ("withdrawn", "retired") else None
+
+    def _opt_out(self, body: dict[str, Any]) -> None:
+        key = (body.get("checkpoint_digest", ""), body["expert"])
+        if body["change"] not in ("out", "in"):
+            raise ValueError(f"change {body['change']!r} is unknown")
+        if (key in self.opted_out) == (body["change"] == "out"):
+            raise ValueError(f"expert {body['expert']} is {body['change']} already")
+        if body["change"] == "out":
+            self.opted_out[key] = (self.index, self.at)
+        else:
+            del self.opted_out[key]
+
+    def _withdrawn(self, c: Contestant) -> list[tuple[int, datetime]]:
+        """Return leaf and time of the opt-outs in force of experts that a contestant needs."""
+        keys = (key for weights, slug in c.needs for key in ((weights, slug), ("", slug)))
+        return [self.opted_out[key] for key in keys if key in self.opted_out]
 
     def _published(self, season: Season, body: dict[str, Any]) -> None:
         board = season.boards.get(body.get("board", ""))
@@ -693,6 +719,8 @@ class Replay:
         if body["roster"] != roster:
             odd = sorted(set(roster) ^ set(body["roster"]))
             raise ValueError(f"the roster is not that of tree size {size}; differs in {', '.join(odd) or 'order'}")
+        if not policy["simulated"]:
+            self._owners_are_heard(season, roster)
         votes = season.votes_at(size)
         if body["n_votes"] != len(votes):
             raise ValueError(f"{len(votes)} votes count at tree size {size}, not {body['n_votes']}")
@@ -708,6 +736,12 @@ class Replay:
         window = timedelta(seconds=policy["edit_window_s"])
         cumulative = list(accumulate(weights))
         season.epochs.append(Epoch(body["epoch"], body["seed_commitment"], roster, cumulative, window))
+
+    def _owners_are_heard(self, season: Season, roster: list[str]) -> None:
+        for name in roster:
+            for index, since in self._withdrawn(season.contestants[name]):
+                if self.at - since > OPT_OUT_GRACE:
+                    raise ValueError(f"contestant {name} on the roster needs an expert withdrawn by leaf {index}")
 
     def _draw(self, body: dict[str, Any]) -> None:
         season = self._season(body)

@@ -28,6 +28,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("queue", choices=sorted(POOLS))
         parser.add_argument("--concurrency", type=int, help="jobs at once (default: 2 traces, 16 answers, 1 board)")
+        parser.add_argument(
+            "--resident-experts",
+            help="model: comma-separated slugs; only these experts' weights are loaded (FAIRGROUND_RESIDENT_EXPERTS)",
+        )
         parser.add_argument("--name", default="", help="tells workers of one host and queue apart")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -38,6 +42,10 @@ class Command(BaseCommand):
         wanted = options["concurrency"] or concurrency
         if wanted < 1:
             raise CommandError(f"--concurrency {wanted}: give at least 1.")
+        if options["resident_experts"] is not None:
+            if queue != "model":
+                raise CommandError(f"--resident-experts is for the queue model; {queue} loads no weights.")
+            settings.RESIDENT_EXPERTS = [slug for slug in options["resident_experts"].split(",") if slug]
         name = f"{queue}{'-' + options['name'] if options['name'] else ''}@{socket.gethostname()}"
         arguments = ["--queues", queue, "--pool", pool, "--concurrency", str(wanted), "--hostname", name]
         if queue in WARM_UPS:

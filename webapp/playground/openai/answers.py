@@ -10,6 +10,7 @@ from django.http import JsonResponse
 from webapp.errors import BusyError, FairgroundError, NotFoundError
 from webapp.inference import FinishReason
 from webapp.playground import engines
+from webapp.playground.availability import available_slugs
 from webapp.playground.models import BackendChoice, Checkpoint, Generation
 
 _FINISH = {FinishReason.LENGTH: "length", FinishReason.TIME: "length"}
@@ -43,7 +44,7 @@ def model_body(checkpoint: Checkpoint) -> dict[str, Any]:
         "created": int(checkpoint.created_at.timestamp()),
         "owned_by": "fairground",
         "context_length": checkpoint.context_length or None,
-        "experts": [expert.slug for expert in checkpoint.experts.all()],
+        "experts": available_slugs(checkpoint),
     }
 
 
