@@ -204,7 +204,13 @@ class TraceExport(APIView):
 
     @extend_schema(
         parameters=[OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=["json", "csv", "md"])],
-        responses={(200, "text/plain"): OpenApiTypes.STR, 400: PROBLEM, 404: PROBLEM},
+        responses={
+            (200, "application/json"): OpenApiTypes.OBJECT,
+            (200, "text/csv"): OpenApiTypes.STR,
+            (200, "text/markdown"): OpenApiTypes.STR,
+            400: PROBLEM,
+            404: PROBLEM,
+        },
     )
     def get(self, request: Request, trace_id: uuid.UUID, kind: str) -> HttpResponse:
         """Return the trace as JSON, matches as CSV, or quotations with owner and licence as Markdown."""

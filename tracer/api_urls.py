@@ -23,7 +23,7 @@ urlpatterns = [
     path("traces/<uuid:trace_id>/documents/", api.TraceDocuments.as_view(), name="api-trace-documents"),
     path("traces/<uuid:trace_id>/", api.TraceDetail.as_view(), name="api-trace-detail"),
     re_path(
-        r"^traces/(?P<trace_id>[0-9a-f-]{36})/export\.(?P<kind>json|csv|md)$",
+        r"^traces/(?P<trace_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/export\.(?P<kind>json|csv|md)$",
         api.TraceExport.as_view(),
         name="api-trace-export",
     ),

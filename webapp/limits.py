@@ -20,13 +20,12 @@ from django.utils.deprecation import MiddlewareMixin
 
 from webapp.accounts.authentication import UnknownTokenError, token_user
 from webapp.limit_settings import ARENA, GENERATE, MANAGE, READ, TRACE
-from webapp.problems import CONTENT_TYPE, problem
+from webapp.problems import CONTENT_TYPE, MACHINES, problem
 
 WINDOW_S = 60
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PACKAGES = (("tracer", TRACE), ("webapp.playground", GENERATE), ("arena", ARENA))
 EXEMPT = "webapp.operations"
-MACHINES = ("/api/", "/v1/", "/compat/")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.template import loader
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
@@ -14,6 +18,8 @@ from rest_framework.views import exception_handler as drf_handler
 from webapp.errors import BusyError, FairgroundError
 
 CONTENT_TYPE = "application/problem+json"
+#: Where programs ask; people's pages are elsewhere.
+MACHINES = ("/api/", "/v1/", "/compat/")
 
 
 def problem(status: int, detail: str, code: str, **extra: Any) -> dict[str, Any]:
@@ -70,7 +76,26 @@ def _describe(exception: Exception) -> tuple[str, str, dict[str, Any]]:
     return "error", str(exception), {}
 
 
+@csrf_exempt
 def not_found(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     """Answer an unknown path under /api/ as a problem document."""
     body = problem(404, "There is no such resource.", "not-found")
     return JsonResponse(body, status=404, content_type=CONTENT_TYPE)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer an error that nobody foresaw, with the id under which the operator finds it in the log."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+    message = f"Something went wrong here. The operator finds it in the log under {request_id}."
+    if request.path.startswith(MACHINES):
+        body = problem(500, message, "server-error", request_id=request_id)
+        return JsonResponse(body, status=500, content_type=CONTENT_TYPE)
+    return HttpResponse(loader.get_template("500.html").render({"request_id": request_id}), status=500)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a form without this browser's token: programs get a problem document, people a page."""
+    message = "The form was not sent from this site, or is too old. Go back, reload the page, and send it again."
+    if request.path.startswith(MACHINES):
+        return JsonResponse(problem(403, message, "csrf"), status=403, content_type=CONTENT_TYPE)
+    return render(request, "error.html", {"error": {"message": message}}, status=403)

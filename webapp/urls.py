@@ -15,7 +15,7 @@ api_v1: list[URLPattern | URLResolver] = [
     path("", include("webapp.transparency.api_urls")),
     path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
-    re_path(r"^.*$", not_found),
+    re_path(r"^[\s\S]*$", not_found),
 ]
 
 urlpatterns = [
@@ -32,3 +32,5 @@ urlpatterns = [
     path("api/v1/", include(api_v1)),
     path("v1/", include("webapp.playground.openai.urls")),
 ]
+
+handler500 = "webapp.problems.server_error"
