@@ -222,6 +222,38 @@ class GenerationCancel(APIView):
         return Response(GenerationSerializer(stopped).data, status=202)
 
 
+class RoutingSerializer(serializers.Serializer[Any]):
+    """How an answer was routed; the shares of a token add up to 1."""
+
+    experts = serializers.ListField(child=serializers.CharField(), help_text="Slugs, the order of the shares.")
+    pieces = serializers.ListField(child=serializers.CharField(), help_text="The text that each token added.")
+    token_shares = serializers.ListField(
+        child=serializers.ListField(child=serializers.FloatField()), help_text="By token: each expert's share."
+    )
+    layer_shares = serializers.DictField(
+        child=serializers.ListField(child=serializers.FloatField()),
+        help_text="By expert: its mean in each layer.",
+    )
+
+
+class GenerationRouting(APIView):
+    """The routing of one generation."""
+
+    @extend_schema(responses={200: RoutingSerializer, 404: PROBLEM})
+    def get(self, request: Request, generation_id: uuid.UUID) -> Response:
+        """Return each enabled expert's share of the routing weight, by token and by layer."""
+        generation = services.get_generation(generation_id, author=author_of(request))
+        shares = generation.get_token_routing().astype(float).round(4).tolist()
+        return Response(
+            {
+                "experts": generation.experts,
+                "pieces": generation.pieces,
+                "token_shares": shares,
+                "layer_shares": generation.layer_routing,
+            }
+        )
+
+
 class GenerationTrace(APIView):
     """Trace a generation."""
 

@@ -8,6 +8,8 @@ expert out of memory and ends the answers that use it. Other apps follow by name
 
 from __future__ import annotations
 
+import uuid
+
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -80,6 +82,16 @@ def opt_in(*, subject: str, author: Author) -> OptOut:
     return row
 
 
+def end_opt_out(opt_out_id: uuid.UUID, *, author: Author) -> OptOut:
+    """End an opt-out by its id, as `opt_in` does; raises `NotFoundError` for an unknown id."""
+    row = OptOut.objects.select_related("expert__checkpoint").filter(pk=opt_out_id).first()
+    if row is None:
+        raise NotFoundError("There is no such opt-out.")
+    if row.ended_at is not None:
+        raise ConflictError(f"The opt-out of {row} has ended already.")
+    return opt_in(subject=str(row), author=author)
+
+
 def find_subject(subject: str) -> tuple[str, Expert | None]:
     """Return an owner's name and the expert meant, None for all of the owner's.
 
@@ -112,6 +124,11 @@ def may_switch(expert: Expert, author: Author) -> bool:
         found += Corpus.objects.filter(slug=expert.corpus_slug).values_list("owner_group_id", flat=True)
     groups = [group for group in found if group is not None]
     return Group.objects.filter(pk__in=groups, user=author.user_id).exists()
+
+
+def may_end(row: OptOut, author: Author) -> bool:
+    """Tell whether somebody may end an opt-out."""
+    return author.is_operator or (row.expert is not None and may_switch(row.expert, author))
 
 
 def check_may_switch(experts: list[Expert], author: Author, *, is_whole_owner: bool) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.playground import views
+from webapp.playground import views, views_opt_outs
 
 app_name = "playground"
 urlpatterns = [
+    path("opt-outs/", views_opt_outs.opt_outs, name="opt-outs"),
+    path("opt-outs/out/", views_opt_outs.opt_out, name="opt-out"),
+    path("opt-outs/in/", views_opt_outs.opt_in, name="opt-in"),
     path("playground/", views.home, name="home"),
     path("playground/<uuid:generation_id>/", views.generation, name="generation"),
     path("playground/<uuid:generation_id>/stop/", views.stop, name="stop"),

@@ -16,6 +16,7 @@ from webapp.ownership import Visibility, author_of
 from webapp.playground import services
 from webapp.playground.availability import available_experts, withdrawn_slugs
 from webapp.playground.models import Checkpoint, Generation
+from webapp.playground.routing import routing_context
 
 DEFAULTS = {"max_tokens": "160", "temperature": "0.7", "top_p": "0.95", "seed": ""}
 EXAMPLES = (
@@ -112,6 +113,7 @@ def generation(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponse:
             }
             for expert in available_experts(made.checkpoint)
         ],
+        **routing_context(made),
         "withdrawn": [slug for slug in made.experts if slug in withdrawn_slugs(made.checkpoint)],
     }
     return render(request, "playground/home.html", context)
