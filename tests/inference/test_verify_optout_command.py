@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.inference.tiny import EXPERTS
+from tests.inference.tiny import EXPERTS, make_checkpoint
+from webapp.playground.checkpoints import add_checkpoint
 
 
 def test_prints_one_proof_for_each_leave_one_out_mask(checkpoint_path: Path) -> None:
@@ -40,3 +41,23 @@ def test_fails_when_the_difference_is_too_large(checkpoint_path: Path, monkeypat
     monkeypatch.setattr("webapp.management.commands.verify_optout.LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(CommandError, match="promise no opt-out"):
         call_command("verify_optout", str(checkpoint_path), "--experts", "web", stdout=StringIO())
+
+
+def test_knows_the_names_that_the_operator_gave(db: None, tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path / "bare")
+    (path / "experts.json").unlink()
+    names = tmp_path / "names.json"
+    experts = [{"slug": slug, "owner": "Ai2"} for slug in ("public", "math", "news", "code")]
+    names.write_text(json.dumps({"experts": experts}))
+    add_checkpoint(slug="flex", path=path, experts_file=names)
+    for arguments in (["flex"], [str(path), "--names", str(names)]):
+        out = StringIO()
+        call_command("verify_optout", *arguments, "--experts", "public,code", stdout=out)
+        assert "off: math, news;" in out.getvalue()
+    with pytest.raises(CommandError, match="no expert 'math'"):
+        call_command("verify_optout", str(path), "--experts", "math", stdout=StringIO())
+
+
+def test_says_which_checkpoints_there_are(db: None) -> None:
+    with pytest.raises(CommandError, match="no checkpoint"):
+        call_command("verify_optout", "nowhere", stdout=StringIO())

@@ -57,17 +57,27 @@ def token_logits(checkpoint: LoadedCheckpoint, token_ids: Sequence[int], experts
     return decoder.forward([segment], cache, all_positions=True)[0]
 
 
-def verify_optout(path: Path, experts: Sequence[str], texts: Sequence[str], *, dtype: str = "float32") -> OptOutProof:
-    """Compare masking with removal on `texts` (cut to the context), `experts` staying on."""
+def verify_optout(
+    path: Path,
+    experts: Sequence[str],
+    texts: Sequence[str],
+    *,
+    dtype: str = "float32",
+    experts_file: Path | None = None,
+) -> OptOutProof:
+    """Compare masking with removal on `texts` (cut to the context), `experts` staying on.
+
+    `experts_file` names the experts in place of the folder's own experts.json.
+    """
     from transformers import FlexOlmoForCausalLM  # takes seconds; nothing else here needs it
 
-    checkpoint = load_checkpoint(path, dtype=dtype, device="cpu")
+    checkpoint = load_checkpoint(path, dtype=dtype, device="cpu", experts_file=experts_file)
     kept = frozenset(experts)
     largest = worst = 0.0
     n_positions = 0
     with tempfile.TemporaryDirectory() as folder:
         reduced_path = Path(folder) / "reduced"
-        reduce_checkpoint(path, reduced_path, experts)
+        reduce_checkpoint(path, reduced_path, experts, experts_file=experts_file)
         reduced = FlexOlmoForCausalLM.from_pretrained(reduced_path, dtype=checkpoint.decoder.dtype).eval()
         for text in texts:
             ids = checkpoint.tokenizer.encode(text).ids[: checkpoint.context_length]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
 
 from tracer.models import Trace
@@ -39,6 +43,17 @@ log = structlog.get_logger(__name__)
 MAX_STARTS = 2
 CANCEL_POLL_S = 0.2
 HEARTBEAT_S = 10.0
+ABANDONED_S = 60.0
+MADE = (
+    "text",
+    "token_ids",
+    "pieces",
+    "logprobs",
+    "token_routing",
+    "routing_shares",
+    "layer_routing",
+    "timings_ms",
+)
 _STATUS = {FinishReason.CANCELLED: JobStatus.CANCELLED, FinishReason.ERROR: JobStatus.FAILED}
 
 
@@ -97,8 +112,9 @@ def run_generation(generation_id: uuid.UUID | str) -> None:
     if generation is None:
         return
     try:
-        handle = engines.engine_for(generation.checkpoint).submit(_request(generation))
-        tokens, finish = _relay(generation, handle)
+        with _signs_of_life(generation):
+            handle = engines.engine_for(generation.checkpoint).submit(_request(generation))
+            tokens, finish = _relay(generation, handle)
     except InferenceError as error:
         _fail(generation, str(error))
     except Exception:
@@ -116,7 +132,7 @@ def _claim(generation_id: uuid.UUID | str) -> Generation | None:
             .filter(pk=generation_id)
             .first()
         )
-        if generation is None or generation.is_finished:
+        if generation is None or generation.is_finished or _is_in_hand(generation):
             return None
         if generation.n_starts >= MAX_STARTS:
             message = f"The worker ended {generation.n_starts} times during this answer."
@@ -128,10 +144,39 @@ def _claim(generation_id: uuid.UUID | str) -> Generation | None:
             generation.n_starts += 1
             generation.status = JobStatus.RUNNING
             generation.started_at = generation.heartbeat_at = timezone.now()
-            generation.save()
+            generation.save(update_fields=["n_starts", "status", "started_at", "heartbeat_at"])
             return generation
     _fail(generation, message)
     return None
+
+
+def _is_in_hand(generation: Generation) -> bool:
+    """Tell whether another worker is at it: the same message may come twice."""
+    is_alive = generation.heartbeat_at > timezone.now() - timedelta(seconds=ABANDONED_S)
+    return generation.status == JobStatus.RUNNING and is_alive
+
+
+@contextmanager
+def _signs_of_life(generation: Generation) -> Iterator[None]:
+    """Note now and then that the worker lives, also while it loads a large checkpoint or waits for its turn."""
+    is_over = threading.Event()
+
+    def beat() -> None:
+        while not is_over.wait(HEARTBEAT_S):
+            try:
+                Generation.objects.filter(pk=generation.pk).update(heartbeat_at=timezone.now())
+            except DatabaseError:
+                log.warning("no sign of life could be written", generation=str(generation.id), exc_info=True)
+            finally:
+                connections.close_all()
+
+    beats = threading.Thread(target=beat, name="signs-of-life", daemon=True)
+    beats.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        beats.join()
 
 
 def _request(generation: Generation) -> GenerationRequest:
@@ -156,27 +201,25 @@ def _request(generation: Generation) -> GenerationRequest:
 
 
 def _relay(generation: Generation, handle: GenerationHandle) -> tuple[list[TokenEvent], FinishEvent]:
-    """Publish tokens as they come; look for a request to stop and give a sign of life now and then."""
+    """Publish tokens as they come; look now and then whether somebody asked to stop, also while it waits."""
     bus, stream = token_bus(), str(generation.id)
     tokens: list[TokenEvent] = []
-    next_poll = next_beat = time.monotonic()
-    for event in handle:
+    next_poll = time.monotonic()
+    while True:
+        event = handle.next_event(timeout_s=CANCEL_POLL_S)
         if isinstance(event, FinishEvent):
             return tokens, event
-        tokens.append(event)
-        data: dict[str, Any] = {"index": event.index, "text": event.text, "routing": event.routing}
-        if event.logprob is not None:
-            data["logprob"] = logprob_data(event)
-        bus.publish(stream, BusEvent(len(tokens), "token", data))
+        if event is not None:
+            tokens.append(event)
+            data: dict[str, Any] = {"index": event.index, "text": event.text, "routing": event.routing}
+            if event.logprob is not None:
+                data["logprob"] = logprob_data(event)
+            bus.publish(stream, BusEvent(len(tokens), "token", data))
         now = time.monotonic()
         if now >= next_poll:
             next_poll = now + CANCEL_POLL_S
             if bus.is_cancelled(stream):
                 handle.cancel()
-        if now >= next_beat + HEARTBEAT_S:
-            next_beat = now
-            Generation.objects.filter(pk=generation.pk).update(heartbeat_at=timezone.now())
-    raise RuntimeError("the engine ended the stream without a last event")
 
 
 def logprob_data(event: TokenEvent) -> dict[str, Any]:
@@ -203,16 +246,25 @@ def _store(generation: Generation, tokens: list[TokenEvent], finish: FinishEvent
     generation.finish_reason = str(finish.reason)
     generation.status = _STATUS.get(finish.reason, JobStatus.DONE)
     generation.error = finish.error
-    generation.finished_at = timezone.now()
-    generation.save()
-    _publish_end(generation)
+    _end(generation, *MADE)
 
 
 def _fail(generation: Generation, message: str) -> None:
-    generation.status, generation.error, generation.finished_at = JobStatus.FAILED, message, timezone.now()
+    generation.status, generation.error = JobStatus.FAILED, message
     generation.finish_reason = str(FinishReason.ERROR)
-    generation.save()
-    _publish_end(generation)
+    _end(generation)
+
+
+def _end(generation: Generation, *fields: str) -> None:
+    """Store how it ended, and `fields`; what others changed meanwhile stays, such as who may read it.
+
+    A worker that was taken for dead, and whose answer another one began anew, stores nothing.
+    """
+    generation.finished_at = timezone.now()
+    values = {name: getattr(generation, name) for name in ("status", "error", "finish_reason", "finished_at", *fields)}
+    rows = Generation.objects.get_queryset().unfinished()  # type: ignore[attr-defined]
+    if rows.filter(pk=generation.pk, n_starts=generation.n_starts).update(**values):
+        _publish_end(generation)
 
 
 def _publish_end(generation: Generation) -> None:
@@ -274,12 +326,12 @@ def trace_generation(generation_id: uuid.UUID | str, *, author: Author) -> Trace
 
 
 def requeue_unfinished(*, older_than_s: float) -> int:
-    """Queue generations without a sign of life again; those that ended their worker twice fail there."""
+    """Queue generations without a sign of life again, from their beginning; those that ended two workers fail there."""
     from webapp.playground import tasks
 
     stale = Generation.objects.get_queryset().stale(older_than_s=older_than_s)  # type: ignore[attr-defined]
     identifiers = list(stale.values_list("id", flat=True))
-    Generation.objects.filter(id__in=identifiers).update(heartbeat_at=timezone.now())
+    stale.filter(id__in=identifiers).update(status=JobStatus.PENDING, heartbeat_at=timezone.now())
     for identifier in identifiers:
         enqueue_on_commit(tasks.run_generation, identifier)
     return len(identifiers)

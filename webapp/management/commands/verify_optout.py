@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from webapp.errors import FairgroundError
 from webapp.inference import InferenceError, OptOutProof, read_checkpoint_card, verify_optout
+from webapp.playground.checkpoints import default_checkpoint
 
 DEMO_CHECKPOINT = Path(__file__).resolve().parents[2] / "demo" / "checkpoint"
 LARGEST_DIFFERENCE = 1e-4
@@ -25,7 +28,10 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("checkpoint", type=Path, nargs="?", default=DEMO_CHECKPOINT, help="a checkpoint folder")
+        parser.add_argument(
+            "checkpoint", nargs="?", default=str(DEMO_CHECKPOINT), help="a registered checkpoint's slug, or a folder"
+        )
+        parser.add_argument("--names", type=Path, help="JSON file that names the experts, as for add_checkpoint")
         parser.add_argument("--experts", help="comma-separated slugs that stay on; all leave-one-out masks without")
         parser.add_argument("--file", type=Path, help="UTF-8 text to compare on; a sentence without")
         parser.add_argument("--format", choices=("text", "json"), default="text")
@@ -36,9 +42,10 @@ class Command(BaseCommand):
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{options['file']}: {error}; give a readable UTF-8 text file") from error
         try:
-            masks = self._masks(options["checkpoint"], options["experts"])
-            proofs = [verify_optout(options["checkpoint"], mask, [text]) for mask in masks]
-        except InferenceError as error:
+            folder, names = self._find(options["checkpoint"], options["names"])
+            masks = self._masks(read_checkpoint_card(folder, names).slugs, options["experts"])
+            proofs = [verify_optout(folder, mask, [text], experts_file=names) for mask in masks]
+        except (InferenceError, FairgroundError) as error:
             raise CommandError(str(error)) from error
         if options["format"] == "json":
             self.stdout.write(json.dumps([dataclasses.asdict(proof) for proof in proofs], indent=2))
@@ -49,10 +56,16 @@ class Command(BaseCommand):
         if not worst <= LARGEST_DIFFERENCE:
             raise CommandError(f"masking differs from removal by {worst:.2e}; promise no opt-out with this model")
 
-    def _masks(self, path: Path, experts: str | None) -> list[list[str]]:
+    def _find(self, checkpoint: str, names: Path | None) -> tuple[Path, Path | None]:
+        """Return the folder and the file with the experts' names, those of the registered checkpoint by its slug."""
+        if Path(checkpoint).is_dir():
+            return Path(checkpoint), names
+        row = default_checkpoint(checkpoint)
+        return row.folder, names or row.experts_path
+
+    def _masks(self, slugs: Sequence[str], experts: str | None) -> list[list[str]]:
         if experts is not None:
             return [[slug for slug in experts.split(",") if slug]]
-        slugs = read_checkpoint_card(path).slugs
         return [[slug for slug in slugs if slug != off] for off in slugs] if len(slugs) > 1 else [list(slugs)]
 
 
