@@ -20,6 +20,7 @@ from arena.services.battles import close_battle
 from arena.services.boards import publish_leaderboard
 from arena.services.draws import SaltedText, draw_battle
 from arena.services.epochs import current_epoch, reveal_finished_epochs
+from arena.services.quality import judge_season
 from arena.services.seasons import rules_of
 from arena.services.votes import cast_vote
 from webapp.errors import BadInputError
@@ -103,7 +104,11 @@ def simulate_votes(
         say(n_votes)
     sequence_entries()
     reveal_finished_epochs(season)
-    return publish_leaderboard(season)
+    board = publish_leaderboard(season)
+    if judge_season(season):
+        sequence_entries()
+        board = publish_leaderboard(season)
+    return board
 
 
 def _make_voters(simulation: Simulation, source: random.Random) -> list[tuple[Voter, Temper]]:

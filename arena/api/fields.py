@@ -1,0 +1,12 @@
+"""Parameters and fields that several of the arena's resources share."""
+
+from __future__ import annotations
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+
+from tracer.api import IDEMPOTENCY_KEY, PROBLEM
+
+SEASON = OpenApiParameter("season", OpenApiTypes.STR, description="Slug of the season; by default the main one.")
+
+__all__ = ["IDEMPOTENCY_KEY", "PROBLEM", "SEASON"]
