@@ -252,7 +252,7 @@ class CausalEngine:
                 ended[index] = FinishReason.ERROR
                 continue
             token = row.draw(values, int(values.argmax()))
-            reason = row.accept(token, [], values)
+            reason = row.accept(token, values)
             if reason is not None:
                 ended[index] = reason
         self._remove(ended, "The model's output is not a number (NaN or infinite).")

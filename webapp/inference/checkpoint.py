@@ -241,11 +241,14 @@ def _read_layer(source: _Source, layer: int, experts: Sequence[ExpertWeights]) -
     root = f"model.layers.{layer}."
     attention = f"{root}self_attn."
     router_rows = torch.stack([part.router_row for part in experts])
+    q_norm, k_norm = source.read(f"{attention}q_norm.weight"), source.read(f"{attention}k_norm.weight")
+    is_pair = q_norm.shape == k_norm.shape and q_norm.dtype == torch.float32
     return LayerWeights(
         qkv=source.read_linear(*(f"{attention}{letter}_proj" for letter in "qkv")),
         out=source.read_linear(f"{attention}o_proj"),
-        q_norm=source.read(f"{attention}q_norm.weight"),
-        k_norm=source.read(f"{attention}k_norm.weight"),
+        q_norm=q_norm,
+        k_norm=k_norm,
+        qk_norm=torch.stack((q_norm, k_norm)) if is_pair else None,
         attention_norm=source.read(f"{root}post_attention_layernorm.weight"),
         feed_forward_norm=source.read(f"{root}post_feedforward_layernorm.weight"),
         router=make_linear(router_rows),

@@ -10,14 +10,14 @@ attends to its own extent of the cache alone. Knows no text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from webapp.inference.kv_cache import Extent, KeyValueCache
+from webapp.inference.kv_cache import PAGE_TOKENS, Extent, KeyValueCache
 from webapp.inference.linear import Linear, WithheldLinear, make_linear
 
 _MAX_PLANS = 256
@@ -48,6 +48,7 @@ class LayerWeights:
     out: Linear  # heads * head → hidden
     q_norm: Tensor
     k_norm: Tensor
+    qk_norm: Tensor | None  # both stacked (2, size) where they can be applied at once
     attention_norm: Tensor
     feed_forward_norm: Tensor
     router: Linear  # hidden → experts
@@ -88,29 +89,40 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class _MaskPlan:
-    """Which of a batch's tokens each expert may see.
+class _Picks:
+    """Which tokens go to which experts: `tokens` and `places` (token × experts + expert) lie expert by expert."""
 
-    `blocked` is (tokens, experts), True where an expert is off; None when all are on.
-    `groups` lists (expert, token numbers or None for every token) for the experts that
-    are on for at least one token.
+    experts: tuple[int, ...]
+    sizes: list[int]
+    tokens: Tensor
+    places: Tensor
+
+    @classmethod
+    def make(cls, is_used: Tensor) -> _Picks:
+        """The picks of a table (tokens, experts)."""
+        n_experts = is_used.shape[1]
+        sizes = is_used.sum(0).tolist()
+        expert, token = is_used.t().nonzero(as_tuple=True)
+        experts = tuple(i for i, size in enumerate(sizes) if size)
+        return cls(experts, [sizes[i] for i in experts], token, token * n_experts + expert)
+
+
+@dataclass(frozen=True)
+class _MaskPlan:
+    """What a batch's masks say.
+
+    `blocked` is (tokens, experts), True where an expert is off; None when all are on, and
+    then so is `picks`, the experts that each token may see.
     """
 
     blocked: Tensor | None
-    groups: tuple[tuple[int, Tensor | None], ...]
+    picks: _Picks | None
 
     @classmethod
     def make(cls, masks: Sequence[tuple[bool, ...]], device: torch.device) -> _MaskPlan:
         """The plan of tokens with `masks`, one a token."""
-        table = torch.tensor(masks, dtype=torch.bool)
-        groups: list[tuple[int, Tensor | None]] = []
-        for expert in range(table.shape[1]):
-            allowed = table[:, expert]
-            if bool(allowed.all()):
-                groups.append((expert, None))
-            elif bool(allowed.any()):
-                groups.append((expert, allowed.nonzero().flatten().to(device)))
-        return cls(None if bool(table.all()) else (~table).to(device), tuple(groups))
+        table = torch.tensor(masks, dtype=torch.bool, device=device)
+        return cls(None, None) if bool(table.all()) else cls(~table, _Picks.make(table))
 
 
 @dataclass
@@ -120,7 +132,7 @@ class _Step:
     segments: Sequence[Segment]
     slots: Tensor  # each token's position in the arena
     cos: Tensor  # tokens, 1, head
-    sin: Tensor
+    sin: Tensor  # negative in the first half of a head
     causal: list[Tensor | None]  # a segment's mask (its tokens, positions), or None
     plan: _MaskPlan
 
@@ -135,6 +147,8 @@ class Decoder:
         self.dtype = weights.embedding.dtype
         self.expert_computations = [0] * shape.n_experts
         self.cache_dtype = cache_dtype(self.dtype, self.device)
+        self._signed_sin = weights.sin * (torch.arange(shape.head_size, device=self.device) >= shape.head_size // 2)
+        self._signed_sin -= weights.sin - self._signed_sin
         self._plans: dict[tuple[tuple[int, tuple[bool, ...]], ...], _MaskPlan] = {}
 
     @property
@@ -185,6 +199,20 @@ class Decoder:
             hidden, stacked = hidden[ends], stacked[ends]
         return self.weights.head(self._norm(hidden, self.weights.norm)).float(), stacked
 
+    def trial_step(self, mask: tuple[bool, ...]) -> Callable[[], object]:
+        """A forward pass of one token of one row, to be timed. It counts no computation."""
+        cache = self.new_cache(PAGE_TOKENS)
+        extent = cache.reserve(1)
+        assert extent is not None
+        segment = Segment(extent, 0, [0], mask)
+
+        def step() -> None:
+            before = list(self.expert_computations)
+            self.forward([segment], cache)
+            self.expert_computations = before
+
+        return step
+
     def _plan_step(self, segments: Sequence[Segment]) -> _Step:
         positions: list[int] = []
         slots: list[int] = []
@@ -200,7 +228,7 @@ class Decoder:
             segments=segments,
             slots=torch.tensor(slots, device=self.device),
             cos=self.weights.cos[at][:, None],
-            sin=self.weights.sin[at][:, None],
+            sin=self._signed_sin[at][:, None],
             causal=causal,
             plan=self._mask_plan(segments),
         )
@@ -225,9 +253,13 @@ class Decoder:
     def _attend(self, x: Tensor, w: LayerWeights, keys: Tensor, values: Tensor, step: _Step) -> Tensor:
         s = self.shape
         q_size, kv_size = s.n_heads * s.head_size, s.n_kv_heads * s.head_size
-        q, k, v = torch.split(w.qkv(x), [q_size, kv_size, kv_size], -1)
-        both = torch.cat((self._norm(q, w.q_norm), self._norm(k, w.k_norm)), -1)
-        turned = _rotate(both.view(-1, s.n_heads + s.n_kv_heads, s.head_size), step).transpose(0, 1)
+        qk, v = torch.split(w.qkv(x), [q_size + kv_size, kv_size], -1)
+        if w.qk_norm is not None:
+            qk = F.rms_norm(qk.view(-1, 2, q_size), (q_size,), None, s.epsilon) * w.qk_norm
+        else:
+            q, k = torch.split(qk, [q_size, kv_size], -1)
+            qk = torch.cat((self._norm(q, w.q_norm), self._norm(k, w.k_norm)), -1)
+        turned = _rotate(qk.view(-1, s.n_heads + s.n_kv_heads, s.head_size), step).transpose(0, 1)
         q, k = turned[: s.n_heads].to(keys.dtype), turned[s.n_heads :].to(keys.dtype)
         keys.index_copy_(1, step.slots, k)
         values.index_copy_(1, step.slots, v.view(-1, s.n_kv_heads, s.head_size).transpose(0, 1).to(values.dtype))
@@ -264,21 +296,24 @@ class Decoder:
     def _mix_experts(self, x: Tensor, w: LayerWeights, plan: _MaskPlan) -> tuple[Tensor, Tensor]:
         """The experts' weighted sum (n, hidden) and the routing weights (n, experts)."""
         shares = self._route(x, w, plan.blocked)
-        scales = shares.to(x.dtype).t()[..., None]
-        groups = plan.groups if self.shape.top_k >= self.shape.n_experts else _picked(shares, plan)
+        picks = plan.picks if self.shape.top_k >= self.shape.n_experts else _picked(shares, plan.blocked)
         mixed = torch.zeros_like(x)
-        for expert, tokens in groups:
-            chosen, scale = x, scales[expert]
-            if tokens is not None:
-                chosen, scale = x.index_select(0, tokens), scale.index_select(0, tokens)
-            self.expert_computations[expert] += chosen.shape[0]
-            gate, up = w.gate_up[expert](chosen).chunk(2, -1)
-            part = w.down[expert](F.silu(gate) * up) * scale
-            if tokens is None:
-                mixed += part
-            else:
-                mixed.index_add_(0, tokens, part)
+        if picks is None:
+            for expert, scale in enumerate(shares.to(x.dtype).t()[..., None]):
+                mixed.addcmul_(self._feed_forward(x, w, expert), scale)
+            return mixed, shares
+        chosen = x.index_select(0, picks.tokens)
+        scales = shares.view(-1).index_select(0, picks.places).to(x.dtype)[:, None]
+        # One addition an expert, in which no token comes twice: the order of the sum is fixed on any device.
+        parts = zip(*(torch.split(each, picks.sizes) for each in (picks.tokens, chosen, scales)), strict=True)
+        for expert, (tokens, rows, scale) in zip(picks.experts, parts, strict=True):
+            mixed.index_add_(0, tokens, self._feed_forward(rows, w, expert) * scale)
         return mixed, shares
+
+    def _feed_forward(self, x: Tensor, w: LayerWeights, expert: int) -> Tensor:
+        self.expert_computations[expert] += x.shape[0]
+        gate, up = w.gate_up[expert](x).chunk(2, -1)
+        return w.down[expert](F.silu(gate) * up)
 
 
 def cache_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
@@ -286,23 +321,16 @@ def cache_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "cpu" else dtype
 
 
-def _picked(shares: Tensor, plan: _MaskPlan) -> list[tuple[int, Tensor | None]]:
-    """The plan's groups cut down to the tokens that the router sends to each expert."""
-    groups: list[tuple[int, Tensor | None]] = []
+def _picked(shares: Tensor, blocked: Tensor | None) -> _Picks:
+    """The tokens that the router sends to each expert."""
     is_used = shares != 0  # NaN counts as used, so that it shows
-    if plan.blocked is not None:
-        is_used &= ~plan.blocked
-    for expert, _ in plan.groups:
-        tokens = is_used[:, expert].nonzero().flatten()
-        if len(tokens) == len(shares):
-            groups.append((expert, None))
-        elif len(tokens):
-            groups.append((expert, tokens))
-    return groups
+    if blocked is not None:
+        is_used &= ~blocked
+    return _Picks.make(is_used)
 
 
 def _rotate(x: Tensor, step: _Step) -> Tensor:
     """Rotary positions on (tokens, heads, head), in float32."""
     half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), -1)
-    return x * step.cos + turned * step.sin
+    turned = torch.cat((x[..., half:], x[..., :half]), -1)  # the first half's sign is in `sin`
+    return torch.addcmul(x * step.cos, turned, step.sin)

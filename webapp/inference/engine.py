@@ -30,6 +30,7 @@ from webapp.inference.errors import (
 from webapp.inference.kv_cache import PAGE_TOKENS, pages_for
 from webapp.inference.requests import FinishReason, GenerationHandle, GenerationRequest
 from webapp.inference.row import Row
+from webapp.inference.threads import pick_threads
 
 logger = logging.getLogger(__name__)
 
@@ -58,17 +59,22 @@ class InferenceEngine:
         max_queued: int = 1024,
         max_cache_bytes: int | None = None,
         n_threads: int | None = None,
+        records_routing: bool = True,
     ) -> None:
+        """`n_threads` None: as many as are fastest here, tried at the start.
+
+        `records_routing` False leaves the shares of events empty; only to measure what they cost."""
         self.checkpoint = checkpoint
         self.max_rows = max_rows
         self.max_queued = max_queued
         self._decoder = checkpoint.decoder
         n_bytes = max_cache_bytes or self._default_cache_bytes()
         self._cache = self._decoder.new_cache(n_bytes // self._decoder.cache_bytes_per_token)
-        self._n_threads = n_threads or (1 if checkpoint.n_parameters <= _ONE_THREAD_PARAMETERS else 2)
+        self._n_threads = n_threads or (1 if checkpoint.n_parameters <= _ONE_THREAD_PARAMETERS else None)
         self._wake = threading.Condition()
         self._withholding = threading.Lock()
         self._queue = FairQueue()
+        self._records_routing = records_routing
         self._rows: list[Row] = []  # in order of admission
         self._is_closing = False
         self._changes: list[_Change] = []
@@ -190,6 +196,8 @@ class InferenceEngine:
 
     def _run(self) -> None:
         if self._decoder.device.type == "cpu":
+            if self._n_threads is None:
+                self._n_threads = pick_threads(self._decoder.trial_step(self.checkpoint.mask_for(self.expert_slugs)))
             torch.set_num_threads(self._n_threads)
         try:
             while self._wait_for_work():
@@ -319,8 +327,11 @@ class InferenceEngine:
         """
         is_finite = torch.isfinite(logits.sum(-1)).tolist()
         best = logits.argmax(-1).tolist()
-        layer_shares = routing / routing.sum(-1, keepdim=True)
-        shares = layer_shares.mean(1).tolist()
+        shares: list[list[float]] = []
+        if self._records_routing:
+            if self._decoder.shape.top_k < self._decoder.shape.n_experts:  # else they add up to 1 already
+                routing = routing / routing.sum(-1, keepdim=True)
+            shares = routing.mean(1).tolist()
         for place, row in enumerate(rows):
             if row.n_cached < len(row.handle.prompt_ids):
                 continue
@@ -329,7 +340,8 @@ class InferenceEngine:
                 continue
             try:
                 token = row.draw(logits[place], best[place])
-                reason = row.accept(token, shares[place], logits[place], layer_shares[place])
+                own = (shares[place], routing[place]) if shares else None
+                reason = row.accept(token, logits[place], own)
             except Exception as error:
                 logger.exception("a request failed")
                 self._remove(row, FinishReason.ERROR, _describe(error))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from webapp.inference.logprobs import token_logprobs
 from webapp.inference.requests import FinishEvent, FinishReason, GenerationHandle, TokenEvent
 from webapp.inference.sampling import Sampler
 from webapp.inference.thinking import ThinkingBudget
+
+MAX_UNSUMMED = 64
 
 
 class RowSource(Protocol):
@@ -51,7 +54,7 @@ class Row:
         self._budget: ThinkingBudget | None = None
         if request.thinking is not None:
             self._budget = ThinkingBudget(request.thinking, checkpoint.tokenizer, checkpoint.eos_token_ids)
-        self._share_sums: Tensor | None = None  # layers, experts
+        self._shares: list[Tensor] = []  # layers, experts: of the latest tokens, and the sum of those before
         self._started_at: float | None = None
         self._first_token_at: float | None = None
 
@@ -73,18 +76,22 @@ class Row:
         return token_id if self._budget is None else self._budget.steer(token_id)
 
     def accept(
-        self, token_id: int, shares: list[float], logits: Tensor, layer_shares: Tensor | None = None
+        self, token_id: int, logits: Tensor, shares: tuple[list[float], Tensor] | None = None
     ) -> FinishReason | None:
-        """Hand out one token with its routing shares (experts,) and (layers, experts); the reason if it is the last.
+        """Hand out one token with its routing shares, (experts,) and (layers, experts); the reason if it is the last.
 
         `logits` (vocabulary,) are those it was drawn from, for its log probability when asked.
         """
         if self._first_token_at is None:
             self._first_token_at = time.monotonic()
         self.token_ids.append(token_id)
-        routing = {slug: shares[i] for i, slug in self._enabled}
-        if layer_shares is not None:
-            self._share_sums = layer_shares.clone() if self._share_sums is None else self._share_sums.add_(layer_shares)
+        routing: dict[str, float] = {}
+        if shares is not None:
+            means, layers = shares
+            routing = {slug: means[i] for i, slug in self._enabled}
+            self._shares.append(layers)
+            if len(self._shares) >= MAX_UNSUMMED:
+                self._shares = [torch.stack(self._shares).sum(0)]
         is_eos = token_id in self._eos_token_ids
         text = "" if is_eos else self._detokenizer.push(token_id)
         reason: FinishReason | None = None
@@ -104,8 +111,8 @@ class Row:
     def end(self, reason: FinishReason, error: str = "") -> None:
         """Hand out the last event."""
         layers: dict[str, tuple[float, ...]] = {}
-        if self._share_sums is not None:
-            means = (self._share_sums / len(self.token_ids)).t().tolist()  # experts, layers
+        if self._shares:
+            means = (torch.stack(self._shares).sum(0) / len(self.token_ids)).t().tolist()  # experts, layers
             layers = {slug: tuple(means[i]) for i, slug in self._enabled}
         shares = {slug: sum(values) / len(values) for slug, values in layers.items()}
         ids, timings = tuple(self.token_ids), self._timings()

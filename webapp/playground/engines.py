@@ -83,7 +83,7 @@ def _load(checkpoint: Checkpoint) -> _Running:
         n_parameters=loaded.n_parameters,
         experts=loaded.available_slugs,
     )
-    engine = InferenceEngine(loaded)
+    engine = InferenceEngine(loaded, n_threads=settings.INFERENCE_THREADS or None)
     return _Running(checkpoint.pk, engine, engine)
 
 
