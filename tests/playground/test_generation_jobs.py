@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -85,6 +86,56 @@ def test_worker_taken_for_dead_stores_nothing_over_its_successor(
     services.run_generation(generation.id)
     generation.refresh_from_db()
     assert (generation.status, generation.text) == ("running", "")
+
+
+def ask_as(person: str, n: int) -> list[str]:
+    author = Author(session_digest=person * 64) if person else Author()
+    return [str(services.start_generation(prompt="x", max_tokens=1, author=author).id) for _ in range(n)]
+
+
+def order_of_starts() -> str:
+    rows = Generation.objects.filter(status="done").order_by("started_at")
+    return "".join(session[:1] or "-" for session in rows.values_list("session_digest", flat=True))
+
+
+def test_people_take_turns_and_each_ones_answers_keep_their_order(checkpoint: Checkpoint) -> None:
+    many, few, nobody = ask_as("a", 5), ask_as("b", 2), ask_as("", 1)
+    for identifier in [*many, *few, *nobody]:
+        services.run_in_turn(identifier)
+    assert order_of_starts() == "ab-abaaa"
+    for asked in (many, few):
+        started = Generation.objects.filter(id__in=asked).order_by("started_at")
+        assert [str(row.id) for row in started] == asked
+
+
+def test_somebody_who_comes_later_is_next(checkpoint: Checkpoint) -> None:
+    many = ask_as("a", 4)
+    for identifier in many[:2]:
+        services.run_in_turn(identifier)
+    services.run_in_turn(ask_as("b", 1)[0])
+    for identifier in many[2:]:
+        services.run_in_turn(identifier)
+    assert order_of_starts() == "aabaa"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_as_many_messages_as_answers_make_all_in_any_order_even_when_some_come_twice(
+    checkpoint: Checkpoint, seed: int
+) -> None:
+    messages = [*ask_as("a", 5), *ask_as("b", 3), *ask_as("", 2)]
+    messages += messages[:2]
+    random.Random(seed).shuffle(messages)
+    for identifier in messages:
+        services.run_in_turn(identifier)
+    assert set(Generation.objects.values_list("status", flat=True)) == {"done"}
+    assert set(Generation.objects.values_list("n_starts", flat=True)) == {1}
+
+
+def test_message_of_an_abandoned_answer_takes_it_over(generation: Generation) -> None:
+    set_running(generation, silent_for_s=services.ABANDONED_S + 1)
+    services.run_in_turn(generation.id)
+    generation.refresh_from_db()
+    assert generation.status == "done"
 
 
 class SilentEngine:

@@ -36,6 +36,7 @@ from webapp.playground.bus import BusEvent, token_bus
 from webapp.playground.checkpoints import add_checkpoint as add_checkpoint
 from webapp.playground.checkpoints import default_checkpoint as default_checkpoint
 from webapp.playground.models import Generation
+from webapp.playground.turns import whose_turn
 from webapp.queueing import enqueue_on_commit
 from webapp.text import storable
 
@@ -109,8 +110,24 @@ def run_generation(generation_id: uuid.UUID | str) -> None:
     One that lost its worker starts over from its seed, which gives the same tokens.
     """
     generation = _claim(generation_id)
-    if generation is None:
-        return
+    if generation is not None:
+        _make(generation)
+
+
+def run_in_turn(generation_id: uuid.UUID | str) -> None:
+    """Make one waiting answer, of the person whose turn it is; a message for each answer makes all of them.
+
+    The message's own answer may have been made by an earlier message already.
+    """
+    while (waiting := whose_turn()) is not None:
+        generation = _claim(waiting)  # None when another worker was faster, or it ended at once
+        if generation is not None:
+            _make(generation)
+            return
+    run_generation(generation_id)
+
+
+def _make(generation: Generation) -> None:
     try:
         with _signs_of_life(generation):
             handle = engines.engine_for(generation.checkpoint).submit(_request(generation))

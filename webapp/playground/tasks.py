@@ -12,8 +12,8 @@ from webapp.playground import engines, services
 
 @shared_task(name="webapp.playground.run_generation")
 def run_generation(generation_id: str) -> None:
-    """Make one answer."""
-    services.run_generation(generation_id)
+    """Make one answer: this one, or one whose turn comes before."""
+    services.run_in_turn(generation_id)
 
 
 @worker_ready.connect
