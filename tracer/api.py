@@ -44,6 +44,11 @@ class CorpusSerializer(serializers.ModelSerializer[Corpus]):
     """A corpus with its indexes."""
 
     indexes = IndexSerializer(many=True, read_only=True)
+    is_remote = serializers.SerializerMethodField(help_text="Its index is on its owner's server.")
+
+    def get_is_remote(self, corpus: Corpus) -> bool:
+        """Tell whether the corpus is asked elsewhere."""
+        return bool(corpus.remotes.all())
 
     class Meta:
         model = Corpus
@@ -57,6 +62,7 @@ class CorpusSerializer(serializers.ModelSerializer[Corpus]):
             "n_documents",
             "created_at",
             "indexes",
+            "is_remote",
         ]
 
 
@@ -95,6 +101,10 @@ class TraceSerializer(serializers.Serializer[Any]):
     corpora = serializers.ListField(child=serializers.DictField())
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
+    position = serializers.IntegerField(required=False, help_text="Place in the queue while it waits; 1 is next.")
+    unavailable = serializers.ListField(
+        child=serializers.DictField(), required=False, help_text="{corpus, reason} of each index that gave no answer."
+    )
     n_tokens = serializers.IntegerField(required=False)
     coverage = serializers.FloatField(required=False)
     coverage_by_corpus = serializers.DictField(required=False)
@@ -135,7 +145,7 @@ class PartSerializer(serializers.Serializer[Any]):
 class CorpusList(ListAPIView[Corpus]):
     """All corpora with their indexes."""
 
-    queryset = Corpus.objects.prefetch_related("indexes")
+    queryset = Corpus.objects.prefetch_related("indexes", "remotes")
     serializer_class = CorpusSerializer
 
 

@@ -47,6 +47,10 @@ class AttributionRequest(serializers.Serializer[Any]):
     maximumContextLengthLong = serializers.IntegerField(default=250, min_value=0, max_value=1000)
     maximumContextLengthSnippet = serializers.IntegerField(default=40, min_value=0, max_value=200)
 
+    boundaries = serializers.ChoiceField(
+        choices=list(Boundaries), required=False, help_text="A Fairground's own name for delimiters; wins over them."
+    )
+
     def validate_delimiters(self, value: list[str]) -> list[str]:
         """Accept none or OLMoTrace's own."""
         if value and set(value) != {"\n", "."}:
@@ -72,7 +76,7 @@ class Indexes(APIView):
     @extend_schema(exclude=True, responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
         """Return the slugs of the corpora that can be searched."""
-        ready = Corpus.objects.filter(indexes__is_enabled=True).distinct().order_by("slug")
+        ready = Corpus.objects.indexed_here().order_by("slug")
         return Response(list(ready.values_list("slug", flat=True)))
 
 
@@ -100,7 +104,7 @@ def _attribute(opened: ngrams.Opened, asked: dict[str, Any]) -> dict[str, Any]:
     text = storable(asked["response"])
     parameters = TraceParameters.from_mapping(
         {
-            "boundaries": Boundaries.OLMOTRACE if asked["delimiters"] else Boundaries.CONTINUOUS,
+            "boundaries": asked.get("boundaries") or _boundaries_of(asked["delimiters"]),
             "min_length_tokens": asked["minimumSpanLength"],
             "max_frequency": min(asked["maximumFrequency"], 10**12),
             "density": asked["maximumSpanDensity"],
@@ -134,7 +138,11 @@ def _attribute(opened: ngrams.Opened, asked: dict[str, Any]) -> dict[str, Any]:
             }
         )
     pieces = [ngrams.token_text(opened, token) for token in tokens.ids.tolist()]
-    return {"index": opened.corpus.slug, "spans": spans, "inputTokens": pieces}
+    return {"index": opened.corpus.slug, "spans": spans, "inputTokens": pieces, "indexDigest": opened.reader.digest}
+
+
+def _boundaries_of(delimiters: list[str]) -> Boundaries:
+    return Boundaries.OLMOTRACE if delimiters else Boundaries.CONTINUOUS
 
 
 def _token_range(text: str, tokens: TokenizedText, span: dict[str, Any]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from tracer.remote_client import RemoteServer
 from webapp.identifiers import uuid7
 from webapp.jobs import FINAL, Job
 from webapp.ownership import Owned, OwnedManager
@@ -20,6 +21,20 @@ class DisclosureChoice(models.TextChoices):
     FULL = "full", "documents can be read"
     SNIPPET = "snippet", "matches with a little context"
     COUNTS = "counts", "owner, licence and counts only"
+
+
+class CorpusQuerySet(models.QuerySet["Corpus"]):
+    """Reads of corpora."""
+
+    def traceable(self) -> CorpusQuerySet:
+        """Return the corpora with an enabled index, here or on their owner's server."""
+        here = Index.objects.filter(corpus=models.OuterRef("pk"), is_enabled=True)
+        elsewhere = RemoteIndex.objects.filter(corpus=models.OuterRef("pk"), is_enabled=True)
+        return self.filter(models.Exists(here) | models.Exists(elsewhere))
+
+    def indexed_here(self) -> CorpusQuerySet:
+        """Return the corpora with an enabled index on this site."""
+        return self.filter(models.Exists(Index.objects.filter(corpus=models.OuterRef("pk"), is_enabled=True)))
 
 
 class Corpus(models.Model):
@@ -43,6 +58,8 @@ class Corpus(models.Model):
     digest = models.CharField(max_length=64, blank=True, default="", help_text="SHA-256 of the corpus file.")
     n_documents = models.PositiveBigIntegerField()
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = CorpusQuerySet.as_manager()
 
     class Meta:
         ordering = ["slug"]
@@ -80,6 +97,31 @@ class Index(models.Model):
     def folder(self) -> Path:
         """Return the folder of the index's files."""
         return Path(settings.DATA_DIR) / self.path
+
+
+class RemoteIndex(models.Model):
+    """An index on its owner's server, asked by address at every trace. Only the name of its key's variable is kept."""
+
+    corpus = models.ForeignKey(Corpus, on_delete=models.CASCADE, related_name="remotes")
+    kind = models.CharField(max_length=20)
+    url = models.CharField(max_length=500)
+    name = models.CharField(max_length=200)
+    key_env = models.CharField(max_length=100, blank=True, default="")
+    timeout_s = models.FloatField(default=10.0)
+    is_enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["created_at"]
+        verbose_name_plural = "remote indexes"
+
+    def __str__(self) -> str:
+        return f"{self.corpus.slug} at {self.kind}"
+
+    @property
+    def server(self) -> RemoteServer:
+        """Return how to ask it."""
+        return RemoteServer(self.kind, self.url, self.name, self.key_env, self.timeout_s)
 
 
 class TraceBatch(Owned, Job):

@@ -14,6 +14,7 @@ from tracer.engine import IndexFileError, StoredDocument
 from tracer.models import Corpus, Takedown, Trace
 from tracer.numbers import summarize_spans
 from webapp.errors import FairgroundError, NotFoundError
+from webapp.jobs import JobStatus
 from webapp.ownership import NOBODY, Author
 
 REMOVED = "This document was taken down."
@@ -39,20 +40,31 @@ def present_trace(trace: Trace, *, author: Author = NOBODY) -> dict[str, Any]:
         "parameters": trace.parameters,
         "visibility": trace.visibility,
     }
+    if trace.status == JobStatus.PENDING:
+        presented["position"] = position_of(trace)
     if trace.result is None:
         presented["corpora"] = [{"slug": slug, "indexes": []} for slug in trace.corpora]
         return presented
     corpora = {corpus.slug: corpus for corpus in Corpus.objects.filter(slug__in=trace.corpora)}
-    shown = apply_policies(trace.result, policies_for(corpora.values(), author), _tombstones(trace))
+    policies = policies_for(corpora.values(), author)
+    shown = apply_policies(trace.result, policies, _tombstones(trace))
+    shown.setdefault("unavailable", [])  # traces made before indexes could fail alone
     for document in shown["documents"]:
         corpus = corpora[document["corpus"]]
         document["owner"], document["licence"] = corpus.owner, document["licence"] or corpus.licence
+        is_here = bool(corpus.digest or corpus.file)  # a remote corpus's documents stay with their owner
+        document["is_readable"] = is_here and policies[corpus.slug].may_read_documents and not document["removed"]
         if document["removed"]:
             document["title"] = REMOVED
     licences = {slug: corpus.licence for slug, corpus in corpora.items()}
     numbers = summarize_spans(shown["spans"], len(trace.text), licences)
     numbers["creativity"] = shown.pop("creativity", None)  # traces made before it was measured have none
     return {**presented, **shown, "numbers": numbers}
+
+
+def position_of(trace: Trace) -> int:
+    """Return a waiting trace's place in the queue: 1 is next."""
+    return int(Trace.objects.filter(status=JobStatus.PENDING, created_at__lt=trace.created_at).count()) + 1
 
 
 def _tombstones(trace: Trace) -> dict[str, str]:

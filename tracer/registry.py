@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from tracer.disclosure import Policy, policies_for
@@ -37,15 +37,30 @@ def searchable(corpora: Sequence[Corpus], *, author: Author = NOBODY) -> list[Se
     """Return the corpora with their enabled indexes open and their taken-down documents hidden.
 
     What `author` may not see is not even read; what others may see of it is decided again when it is shown.
+    Raises `IndexFileError` when an index is damaged.
     """
-    result = []
     policies = policies_for(corpora, author)
-    for corpus in corpora:
-        hidden, policy = hidden_documents(corpus), policies[corpus.slug]
-        readers = [open_index(index) for index in corpus.indexes.filter(is_enabled=True)]
-        is_hidden = hidden.__contains__
-        result.append(SearchableCorpus(corpus.slug, readers, is_hidden, policy.disclosure, policy.minimum_count))
-    return result
+    return [_searchable(corpus, policies[corpus.slug]) for corpus in corpora]
+
+
+def searchable_or_not(
+    corpora: Iterable[Corpus], *, author: Author = NOBODY
+) -> tuple[list[SearchableCorpus], list[dict[str, str]]]:
+    """Return the corpora with an index here, as `searchable` does, and {corpus, reason} of each damaged one."""
+    indexed = [corpus for corpus in corpora if any(index.is_enabled for index in corpus.indexes.all())]
+    policies = policies_for(indexed, author)
+    opened, unavailable = [], []
+    for corpus in indexed:
+        try:
+            opened.append(_searchable(corpus, policies[corpus.slug]))
+        except IndexFileError as error:
+            unavailable.append({"corpus": corpus.slug, "reason": str(error)})
+    return opened, unavailable
+
+
+def _searchable(corpus: Corpus, policy: Policy) -> SearchableCorpus:
+    readers = [open_index(index) for index in corpus.indexes.all() if index.is_enabled]
+    return searchable_with(corpus, readers, policy, hidden_documents(corpus))
 
 
 def searchable_with(
@@ -82,6 +97,6 @@ def document_numbers(reader: IndexReader) -> dict[str, int]:
 
 def warm_up() -> None:
     """Open all indexes and trace two words, which loads the compiled search."""
-    corpora = searchable(list(Corpus.objects.filter(indexes__is_enabled=True).distinct()))
+    corpora = searchable(list(Corpus.objects.indexed_here()))
     if corpora:
         trace_text("warm up", corpora)

@@ -6,7 +6,6 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from tracer import publication, registry
+from tracer.computing import compute_trace
 from tracer.engine import (
     CorpusDocument,
     CorpusFileError,
@@ -26,12 +26,10 @@ from tracer.engine import (
     TraceParameters,
     build_index,
     read_corpus_file,
-    trace_text,
     validate_index,
 )
 from tracer.engine.build import Progress
 from tracer.engine.layout import file_digest
-from tracer.engine.originality import measure_originality
 from tracer.models import Corpus, DisclosureChoice, Index, Takedown, Trace
 from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.jobs import JobStatus
@@ -283,9 +281,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def traceable(wanted: Sequence[str] | None) -> list[str]:
     """Return the slugs to search: those wanted, or all that have an enabled index."""
-    ready = list(
-        Corpus.objects.filter(indexes__is_enabled=True).distinct().order_by("slug").values_list("slug", flat=True)
-    )
+    ready = list(Corpus.objects.traceable().order_by("slug").values_list("slug", flat=True))
     if wanted is None:
         if not ready:
             raise BadInputError("No corpus has an index yet. The operator builds one with manage.py build_index.")
@@ -314,15 +310,7 @@ def run_trace(trace_id: uuid.UUID | str) -> None:
         trace.started_at = trace.heartbeat_at = timezone.now()
         trace.save()
     try:
-        corpora = Corpus.objects.filter(slug__in=trace.corpora).order_by("slug")
-        searched = registry.searchable(list(corpora), author=Author(trace.created_by_id))
-        found = trace_text(
-            trace.text,
-            searched,
-            prompt=trace.prompt,
-            parameters=TraceParameters.from_mapping(trace.parameters),
-        )
-        originality = measure_originality(trace.text, [reader for corpus in searched for reader in corpus.readers])
+        result = compute_trace(trace)
     except EngineError as error:
         log.warning("trace failed", trace=str(trace.id), error=str(error))
         _finish(trace, JobStatus.FAILED, str(error))
@@ -331,12 +319,9 @@ def run_trace(trace_id: uuid.UUID | str) -> None:
         log.exception("trace failed", trace=str(trace.id))
         _finish(trace, JobStatus.FAILED, f"An unexpected error; the operator finds it in the log under {trace.id}.")
         return
-    result = found.to_dict()
-    del result["text"]
-    result["creativity"] = asdict(originality)
     trace.result = storable_json(result)
     _finish(trace, JobStatus.DONE)
-    _note_if_slow(trace, found.timings_ms)
+    _note_if_slow(trace, result["timings_ms"])
 
 
 def _note_if_slow(trace: Trace, timings_ms: dict[str, float]) -> None:

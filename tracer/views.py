@@ -90,7 +90,7 @@ def trace_list(request: HttpRequest) -> HttpResponse:
         except FairgroundError as raised:
             error = raised
     context = {
-        "corpora": Corpus.objects.filter(indexes__is_enabled=True).distinct(),
+        "corpora": Corpus.objects.traceable(),
         "chosen": request.POST.getlist("corpora"),
         "boundaries": list(Boundaries),
         "rankings": list(RankBy),

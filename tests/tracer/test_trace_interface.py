@@ -156,7 +156,7 @@ def test_answers_clients_of_infinigram_api(client: Client, make_corpus: MakeCorp
     assert client.get("/compat/infinigram-api/indexes").json() == ["fair"]
     address = "/compat/infinigram-api/fair/attribution"
     body = client.post(address, OLMOTRACE_REQUEST, content_type="application/json").json()
-    assert set(body) == {"index", "spans", "inputTokens"}
+    assert set(body) == {"index", "spans", "inputTokens", "indexDigest"}
     assert "".join(body["inputTokens"]) == OLMOTRACE_REQUEST["response"]
     assert body["spans"]
     for span in body["spans"]:
