@@ -23,7 +23,7 @@ def main() -> None:
         page.goto(f"/playground/?{urlencode({'prompt': PROMPT})}")
         page.get_by_text("Sampling", exact=True).click()
         page.get_by_label("Seed").fill(str(SEED))
-        page.get_by_role("button", name="Ask").click()
+        page.get_by_role("button", name="Ask", exact=True).click()
         page.get_by_role("button", name="Show matches").click(timeout=30_000)
         page.get_by_role("article", name="Traced text").wait_for(timeout=30_000)
         page.screenshot(path=TARGET)

@@ -17,8 +17,8 @@ def ask(page: Page, *, switch_off: str | None = None) -> None:
     page.goto("/playground/")
     if switch_off:
         page.get_by_role("switch", name=switch_off).uncheck()
-    page.get_by_label("Prompt").fill(PROMPT)
-    page.get_by_role("button", name="Ask").click()
+    page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.get_by_role("button", name="Show matches")).to_be_visible(timeout=LONG_MS)
 
 
@@ -57,14 +57,16 @@ def test_all_experts_off_says_what_to_do(phone: Page) -> None:
     phone.goto("/playground/")
     for switch in phone.get_by_role("switch").all():
         switch.uncheck()
-    phone.get_by_label("Prompt").fill("Return")
+    phone.get_by_label("Prompt", exact=True).fill("Return")
     with phone.expect_response("**/playground/") as answered:
-        phone.get_by_role("button", name="Ask").click()
+        phone.get_by_role("button", name="Ask", exact=True).click()
     assert answered.value.status == 422
     expect(phone.get_by_role("alert")).to_have_text(re.compile("Switch at least one on"))
 
 
-@pytest.mark.parametrize("path", ["/playground/", "/traces/", "/corpora/", "/corpora/web/", "/about/"])
+@pytest.mark.parametrize(
+    "path", ["/playground/", "/playground/history/", "/traces/", "/corpora/", "/corpora/web/", "/about/"]
+)
 def test_pages_fit_a_phone_and_are_accessible(phone: Page, path: str) -> None:
     phone.goto(path)
     assert phone.locator("html").evaluate("node => node.scrollWidth") <= 360
@@ -78,9 +80,9 @@ def test_keyboard_alone_asks_and_reads(page: Page) -> None:
     page.get_by_role("switch").first.focus()
     page.keyboard.press("Space")
     expect(page.get_by_role("switch").first).not_to_be_checked()
-    page.get_by_label("Prompt").focus()
+    page.get_by_label("Prompt", exact=True).focus()
     page.keyboard.type("Return the")
-    page.get_by_role("button", name="Ask").focus()
+    page.get_by_role("button", name="Ask", exact=True).focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Show matches")).to_be_visible(timeout=LONG_MS)
 
@@ -98,3 +100,38 @@ def test_reading_works_without_javascript(without_javascript: Page) -> None:
         page.get_by_role("link", name="Look again").click()
     traced.get_by_role("link").first.click()
     expect(page.get_by_role("heading", name="Documents of this span")).to_be_visible()
+
+
+def test_presets_fill_and_turns_follow_each_other(page: Page) -> None:
+    page.goto("/playground/")
+    page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_role("button", name="Copying: No").click()
+    expect(page.get_by_label("System prompt", exact=True)).to_have_value("Copying: No")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
+    page.get_by_role("button", name="Always the likeliest").click()
+    expect(page.get_by_label("System prompt", exact=True)).to_have_value("Copying: No")
+    expect(page.get_by_label("Temperature")).to_have_value("0")
+    page.get_by_label("New tokens at most").fill("12")
+    assert_accessible(page)
+    page.get_by_label("New tokens at most").press("Enter")
+    further = page.get_by_label("Ask further")
+    expect(further).to_be_visible(timeout=LONG_MS)
+    further.fill("And then?")
+    page.get_by_role("button", name="Ask after this answer").click()
+    conversation = page.get_by_role("region", name="Conversation")
+    expect(conversation).to_contain_text("And then?")
+    expect(further).to_be_visible(timeout=LONG_MS)
+    assert_accessible(page)
+    page.get_by_role("link", name="Your conversations").click()
+    expect(page.get_by_role("main").get_by_role("listitem").first).to_contain_text("2 questions")
+    assert_accessible(page)
+
+
+def test_a_link_fills_the_form_and_asks_nothing(phone: Page) -> None:
+    ask(phone)
+    phone.get_by_role("link", name="Link to the question").click()
+    expect(phone).to_have_url(re.compile(r"/playground/\?prompt="))
+    expect(phone.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
+    expect(phone.get_by_text("The answer will stand here.")).to_be_visible()
+    assert phone.locator("html").evaluate("node => node.scrollWidth") <= 360

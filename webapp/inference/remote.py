@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import httpcore
 
-from webapp.inference.errors import InferenceError, UnknownExpertError
+from webapp.inference.errors import InferenceError, RequestError, UnknownExpertError
 from webapp.inference.guarded_network import ForbiddenAddressError, GuardedBackend
 from webapp.inference.remote_protocol import BadAnswerError, error_text, read_chunks, request_body
 from webapp.inference.request_queue import RequestQueue
@@ -145,6 +145,8 @@ class RemoteEngine:
         request.check()
         if request.experts:
             raise UnknownExpertError("This checkpoint has no experts to switch; ask without naming any.")
+        if request.thinking is not None:
+            raise RequestError("A server elsewhere thinks as long as it likes; ask without bounds on thinking.")
         handle = GenerationHandle(request, (), self._notify)
         self._queue.put(handle)
         return handle

@@ -137,6 +137,9 @@ def _check_stop(stop: Sequence[str]) -> None:
 
 def _open_thinking(checkpoint: Checkpoint, text: str) -> str:
     """Return the model's text with the thinking begun; raises `BadInputError` when it does not think."""
+    if checkpoint.backend == BackendChoice.REMOTE:
+        message = f"Checkpoint {checkpoint.slug!r} answers on a server elsewhere, which takes no thinking budget."
+        raise BadInputError(f"{message} Leave thinking out.", field="thinking")
     if not checkpoint.thinking:
         raise BadInputError(f"Checkpoint {checkpoint.slug!r} does not think. Leave thinking out.", field="thinking")
     start: str = checkpoint.thinking["start"]

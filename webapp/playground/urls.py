@@ -12,6 +12,7 @@ urlpatterns = [
     path("opt-outs/out/", views_opt_outs.opt_out, name="opt-out"),
     path("opt-outs/in/", views_opt_outs.opt_in, name="opt-in"),
     path("playground/", views.home, name="home"),
+    path("playground/history/", views.history, name="history"),
     path("playground/<uuid:generation_id>/", views.generation, name="generation"),
     path("playground/<uuid:generation_id>/stop/", views.stop, name="stop"),
     path("playground/<uuid:generation_id>/share/", views.share, name="share"),

@@ -2,90 +2,67 @@
 
 from __future__ import annotations
 
-import math
 import uuid
-from typing import Any
+from datetime import datetime
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from webapp.errors import BadInputError, FairgroundError, NotFoundError
-from webapp.ownership import Visibility, author_of
+from webapp.errors import FairgroundError, NotFoundError
+from webapp.ownership import author_of
 from webapp.playground import services
-from webapp.playground.availability import available_experts, withdrawn_slugs
-from webapp.playground.models import Checkpoint, Generation
+from webapp.playground.availability import withdrawn_slugs
+from webapp.playground.conversations import first_question, own_conversations, shown_turns
+from webapp.playground.question_form import answer_context, form_context, kept_values, question_link, read_question
 from webapp.playground.routing import routing_context
 
-DEFAULTS = {"max_tokens": "160", "temperature": "0.7", "top_p": "0.95", "seed": ""}
-EXAMPLES = (
-    ("numerics", "def numpy.linalg.solve(a, b)\n\n"),
-    ("web", "class django.views.generic.list.ListView\n\n"),
-    ("learning", "class torch.nn.modules.linear.Linear\n\n"),
-    ("symbolic", "def sympy.simplify.simplify(expr)\n\n"),
-)
+N_LISTED = 30
 
 
 @require_http_methods(["GET", "POST"])
 def home(request: HttpRequest) -> HttpResponse:
-    """Offer the form; on POST start an answer and go to its permalink. A link may prefill, never submit."""
-    if request.method == "POST":
-        try:
-            return HttpResponseRedirect(_start(request).get_absolute_url(), status=303)
-        except FairgroundError as error:
-            context = _context(request.POST, error=error, is_submitted=True)
-            return render(request, "playground/home.html", context, status=422)
-    return render(request, "playground/home.html", _context(request.GET))
-
-
-def _start(request: HttpRequest) -> Generation:
-    form = request.POST
-    return services.start_generation(
-        prompt=form.get("prompt", "").replace("\r\n", "\n"),
-        experts=form.getlist("experts"),
-        max_tokens=int(_number(form, "max_tokens")),
-        temperature=_number(form, "temperature"),
-        top_p=_number(form, "top_p"),
-        seed=int(_number(form, "seed")) if form.get("seed", "").strip() else None,
-        checkpoint=form.get("checkpoint") or None,
-        author=author_of(request, remember=True),
-        visibility=form.get("visibility") or Visibility.LINK,
-    )
-
-
-def _number(form: QueryDict, name: str) -> float:
-    raw = form.get(name, "").strip() or DEFAULTS[name]
+    """Offer the form; on POST start an answer and go to its permalink. A link or preset may fill it, never submit."""
+    if request.method != "POST":
+        return render(request, "playground/home.html", form_context(request.GET))
+    if request.POST.get("preset") or request.POST.get("fill"):
+        return render(request, "playground/home.html", form_context(request.POST, is_submitted=True))
     try:
-        value = float(raw)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise BadInputError(f"{name} is {raw!r}, which is not a number.", field=name)
-    return value
+        question = read_question(request.POST, author_of(request, remember=True))
+        made = services.start_generation(**question)
+        return HttpResponseRedirect(f"{made.get_absolute_url()}#answer", status=303)
+    except FairgroundError as error:
+        context = form_context(request.POST, error=error, is_submitted=True)
+        return render(request, "playground/home.html", context, status=422)
 
 
-def _context(form: QueryDict, *, error: FairgroundError | None = None, is_submitted: bool = False) -> dict[str, Any]:
-    """Return what the form needs; what was typed stays. A link that names no expert means all of them."""
-    checkpoint: Checkpoint | None = None
-    try:
-        checkpoint = services.default_checkpoint(form.get("checkpoint") or None)
-    except NotFoundError as missing:
-        error = error or missing
-    chosen = form.getlist("experts")
-    everyone = not chosen and not is_submitted
-    values = {name: form.get(name, default) for name, default in DEFAULTS.items()}
-    return {
-        "checkpoint": checkpoint,
-        "experts": [
-            {"expert": expert, "is_on": everyone or expert.slug in chosen, "share": None}
-            for expert in (available_experts(checkpoint) if checkpoint else ())
+@require_GET
+def history(request: HttpRequest) -> HttpResponse:
+    """List one's own conversations, newest first; `?before=` goes on."""
+    before = _moment(request.GET.get("before", ""))
+    listed = list(own_conversations(author_of(request), before=before)[: N_LISTED + 1])
+    shown = listed[:N_LISTED]
+    context = {
+        "conversations": [
+            {"last": one, "title": first_question(one), "n_turns": sum(t["role"] == "user" for t in one.messages) + 1}
+            for one in shown
         ],
-        "prompt": form.get("prompt", ""),
-        "values": values,
-        "examples": EXAMPLES,
-        "error": error,
+        "next": shown[-1].created_at.isoformat() if len(listed) > N_LISTED else "",
+        "is_first_page": before is None,
     }
+    return render(request, "playground/history.html", context)
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the time that a link to a further page names; None for none, or one that cannot be read."""
+    try:
+        moment = parse_datetime(text[:40])
+    except ValueError:
+        return None
+    return moment if moment is None or timezone.is_aware(moment) else timezone.make_aware(moment)
 
 
 @require_GET
@@ -96,23 +73,12 @@ def generation(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponse:
         made = services.get_generation(generation_id, author=author)
     except NotFoundError as error:
         return render(request, "404.html", {"exception": error.message}, status=404)
-    context = _context(QueryDict())
-    context |= {
+    context = answer_context(made) | {
         "generation": made,
         "is_own": made.is_owned_by(author),
-        "visibilities": Visibility.choices,
-        "checkpoint": made.checkpoint,
-        "prompt": made.prompt,
-        "values": {name: getattr(made, name) for name in DEFAULTS},
-        "experts": [
-            {
-                "expert": expert,
-                "is_on": expert.slug in made.experts,
-                "share": made.routing_shares.get(expert.slug),
-                "percent": round(100 * made.routing_shares.get(expert.slug, 0)),
-            }
-            for expert in available_experts(made.checkpoint)
-        ],
+        "turns": shown_turns(made),
+        "question_link": question_link(made),
+        "kept": kept_values(made),
         **routing_context(made),
         "withdrawn": [slug for slug in made.experts if slug in withdrawn_slugs(made.checkpoint)],
     }
