@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webapp.inference.sampling import Sampler
+from webapp.inference.sampling import Sampler, _nucleus
 
 LOGITS = torch.tensor([0.0, 1.0, 2.0, -1.0, float("-inf"), 2.0])
 
@@ -47,3 +47,14 @@ def test_seed_fixes_the_draw(logits: list[float], seed: int, top_p: float) -> No
     draws = [Sampler(1.0, top_p, seed).draw(exact) for _ in range(2)]
     assert draws[0] == draws[1]
     assert math.isfinite(logits[draws[0]])
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.01, 0.3, 0.9, 0.95, 0.999, 0.9999999]), st.floats(0.05, 5))
+@settings(deadline=None, max_examples=60)
+def test_nucleus_of_a_large_vocabulary_is_that_of_a_full_sort(seed: int, top_p: float, spread: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = (torch.randn(5000, generator=generator, dtype=torch.float64) * spread).round(decimals=1)  # with many ties
+    chances = logits.softmax(-1)
+    ordered, tokens = chances.sort(descending=True, stable=True)
+    expected = tokens[ordered.cumsum(-1) - ordered < top_p].sort().values
+    assert torch.equal(_nucleus(chances, top_p), expected)

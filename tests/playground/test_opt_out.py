@@ -139,6 +139,13 @@ def test_owner_is_out_of_checkpoints_that_are_added_later_too(checkpoint: Checkp
     assert later.experts.count() == 4
 
 
+def test_nobody_exports_an_expert_that_was_withdrawn(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    out()
+    with pytest.raises(CommandError, match="'web' has opted out"):
+        call_command("export_checkpoint", "tiny", str(tmp_path / "out"), experts="public,web")
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_answers_when_every_owner_opted_out(checkpoint: Checkpoint) -> None:
     for slug in ("public", "web", "numerics", "symbolic"):
         out(f"tiny/{slug}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_N_TRIED = (64, 2048)
+_MARGIN = 1e-9  # more than sums in another order may differ by
+
 
 class Sampler:
     """One request's draws: one uniform number a token, from its own seed."""
@@ -25,12 +28,30 @@ class Sampler:
             return int(logits.argmax())
         scaled = logits.to("cpu", torch.float64) / self._temperature
         chances = scaled.softmax(-1)
+        tokens = None
         if self._top_p < 1.0:
-            ordered, tokens = chances.sort(descending=True, stable=True)
-            is_outside = ordered.cumsum(-1) - ordered >= self._top_p
-            chances = chances.index_fill(0, tokens[is_outside], 0.0)
+            tokens = _nucleus(chances, self._top_p)
+            chances = chances[tokens]
         totals = chances.cumsum(-1)
         point = torch.rand(1, generator=self._generator, dtype=torch.float64) * totals[-1]
-        token = int(torch.searchsorted(totals, point, right=True))
-        # Rounding at the upper end may point past the last token that has a chance.
-        return token if token < len(chances) else int(chances.nonzero()[-1])
+        place = int(torch.searchsorted(totals, point, right=True))
+        if place >= len(chances):  # rounding at the upper end may point past the last token that has a chance
+            place = int(chances.nonzero()[-1])
+        return place if tokens is None else int(tokens[place])
+
+
+def _nucleus(chances: Tensor, top_p: float) -> Tensor:
+    """The fewest likeliest tokens that together reach `top_p`, in the vocabulary's order; of equals the first.
+
+    Sorts a few of the likeliest where these suffice: a whole vocabulary takes ten times as long.
+    """
+    for n_tried in _N_TRIED:
+        if n_tried < len(chances):
+            tokens = (chances >= chances.topk(n_tried, sorted=False).values.min()).nonzero().flatten()
+            if float(chances[tokens].sum()) > top_p + _MARGIN:
+                break
+    else:
+        tokens = torch.arange(len(chances))
+    ordered, places = chances[tokens].sort(descending=True, stable=True)
+    is_inside = ordered.cumsum(-1) - ordered < top_p
+    return tokens[places[is_inside].sort().values]

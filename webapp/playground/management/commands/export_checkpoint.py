@@ -8,8 +8,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from webapp.commands import FairgroundCommand
+from webapp.errors import ConflictError
 from webapp.inference import CheckpointError, reduce_checkpoint
 from webapp.playground import services
+from webapp.playground.availability import why_unavailable, withdrawn_slugs
 
 
 class Command(FairgroundCommand):
@@ -25,11 +27,16 @@ class Command(FairgroundCommand):
 
     def run(self, **options: Any) -> None:
         checkpoint = services.default_checkpoint(options["slug"])
+        kept = [slug for slug in options["experts"].split(",") if slug]
+        withdrawn = withdrawn_slugs(checkpoint)
+        for slug in kept:
+            if slug in withdrawn:
+                raise ConflictError(why_unavailable(checkpoint, slug))
         try:
             reduce_checkpoint(
                 checkpoint.folder,
                 options["out"],
-                [slug for slug in options["experts"].split(",") if slug],
+                kept,
                 experts_file=checkpoint.experts_path,
                 max_shard_bytes=max(1, int(options["shard_gb"] * 1e9)),
             )
