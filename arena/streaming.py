@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -22,11 +23,14 @@ from django.views.decorators.http import require_GET
 from arena.answers import SIDES, turns_of
 from arena.services.battles import get_battle
 from arena.sessions import known_voter
+from webapp.accounts.authentication import token_user
 from webapp.errors import FairgroundError
 from webapp.jobs import JobStatus
+from webapp.limits import principal_of
 from webapp.playground.bus import token_bus
 from webapp.playground.models import Generation
 from webapp.problems import problem_response
+from webapp.stream_slots import LIFE_S, free_slot, keep_slot, take_slot
 
 TICK_S = 0.05
 STEP_CHARACTERS = 24
@@ -54,21 +58,37 @@ class Side:
 async def battle_stream(request: HttpRequest, battle_id: uuid.UUID) -> HttpResponseBase:
     """Relay both answers of a battle's last turn; `Last-Event-ID` goes on after that many characters."""
     try:
-        sides = await sync_to_async(_open)(request, battle_id)
+        sides, slot = await sync_to_async(_open)(request, battle_id)
     except FairgroundError as error:
         return problem_response(error)
     last = request.headers.get("Last-Event-ID", "")
     position = int(last) if last.isdecimal() and len(last) < 9 else 0
-    events = _events(sides, position)
+    events = _holding(slot, _events(sides, position))
     response = StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-def _open(request: HttpRequest, battle_id: uuid.UUID) -> tuple[Side, ...]:
-    """Find the battle's last turn, then give the connection back: a stream must not hold one."""
+async def _holding(slot: str, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Keep the reader's slot alive as long as the events last."""
+    kept_at = time.monotonic()
     try:
+        async for event in events:
+            if time.monotonic() - kept_at > LIFE_S / 3:
+                kept_at = time.monotonic()
+                await sync_to_async(keep_slot)(slot)
+            yield event
+    finally:
+        await asyncio.shield(sync_to_async(free_slot)(slot))
+
+
+def _open(request: HttpRequest, battle_id: uuid.UUID) -> tuple[tuple[Side, ...], str]:
+    """Find the battle's last turn and take a slot, then give the connection back: a stream must not hold one."""
+    try:
+        user = token_user(request)
+        if user is not None:
+            request.user = user
         battle = get_battle(battle_id, voter=known_voter(request))
         turn = turns_of(battle)[-1]
         sides = []
@@ -78,7 +98,7 @@ def _open(request: HttpRequest, battle_id: uuid.UUID) -> tuple[Side, ...]:
                 side = Side(generation.pk)
                 side.read(generation)
                 sides.append(side)
-        return tuple(sides)
+        return tuple(sides), take_slot(principal_of(request))
     finally:
         _give_back()
 

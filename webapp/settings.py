@@ -285,7 +285,11 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "webapp.schema.document_problems",
     ],
-    "ENUM_NAME_OVERRIDES": {"JobStatusEnum": "webapp.jobs.JobStatus"},
+    "ENUM_NAME_OVERRIDES": {
+        "JobStatusEnum": "webapp.jobs.JobStatus",
+        "VisibilityEnum": "webapp.ownership.Visibility",
+        "ContestantVisibilityEnum": "arena.models.Visibility",
+    },
 }
 
 CELERY_BROKER_URL = REDIS_URL or "memory://"

@@ -26,12 +26,19 @@ MAX_PROMPT_CHARACTERS = 20_000
 
 
 def start_battle(
-    *, season: Season, voter: Voter, prompt: str = "", nonce: str = "", pool_prompt: PoolPrompt | None = None
+    *,
+    season: Season,
+    voter: Voter,
+    prompt: str = "",
+    nonce: str = "",
+    pool_prompt: PoolPrompt | None = None,
+    is_sequenced: bool = False,
 ) -> Battle:
     """Draw a pair for a prompt, write the draw to the log, sign its receipt, and queue both answers.
 
-    nonce: the client's 16 to 64 bytes in hexadecimal; empty lets the server choose one. The draw
-    stands whatever happens next: an answer that cannot be made closes it as an error. Raises
+    nonce: the client's 16 to 64 bytes in hexadecimal; empty lets the server choose one. is_sequenced:
+    a caller that holds a transaction has called `sequence_before_draw` before it. The draw stands
+    whatever happens next: an answer that cannot be made closes it as an error. Raises
     `BadInputError`, `ForbiddenError` for voters the policy keeps out, `ConflictError` while another
     battle of the voter is open or fewer than two contestants are there.
     """
@@ -40,7 +47,8 @@ def start_battle(
         settle_battle(left)
     text = _checked_prompt(pool_prompt.text if pool_prompt else prompt)
     nonce = checked_nonce(nonce)
-    sequence_before_draw(season)
+    if not is_sequenced:
+        sequence_before_draw(season)
     with transaction.atomic():
         epoch = current_epoch(season)
         if Battle.objects.unclosed().filter(season=season, voter=voter).exists():

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from arena.models import Contestant, Leaderboard, Policy, RosterChange, Season, Visibility, Vote, Voter
-from arena.rating import RatingResult, Verdict, VoteTable, rate
+from arena.rating import FitError, RatingResult, Verdict, VoteTable, rate
 from arena.services.epochs import excluded_at, tree_size
 from arena.services.seasons import current_policy, rules_of
 from webapp.errors import BadInputError
@@ -153,8 +153,20 @@ def contestants_at(season: Season, size: int, chosen: Slice) -> list[str]:
 
 
 def rate_votes(votes: list[VoteRow], contestants: list[str], chosen: Slice, policy: Policy) -> RatingResult:
-    """Rate a slice's votes under a policy's rules."""
+    """Rate a slice's votes under a policy's rules; covariates as far as these votes can tell them apart."""
     covariates: dict[str, list[float]] = _style_columns(votes) if chosen.style else {}
+    while True:
+        try:
+            return _rate(votes, contestants, policy, covariates)
+        except FitError:
+            if not covariates:
+                raise
+            covariates.popitem()
+
+
+def _rate(
+    votes: list[VoteRow], contestants: list[str], policy: Policy, covariates: dict[str, list[float]]
+) -> RatingResult:
     table = VoteTable.from_columns(
         [v.side_a for v in votes],
         [v.side_b for v in votes],

@@ -21,10 +21,11 @@ from arena.models import (
     Visibility,
 )
 from arena.services.seasons import current_policy, lock_season
-from webapp.errors import BadInputError, ConflictError, NotFoundError
+from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.playground.availability import available_slugs, why_unavailable
 from webapp.playground.models import Checkpoint
 from webapp.playground.services import default_checkpoint
+from webapp.roles import Role, has_role
 from webapp.transparency.services import append_entry
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
@@ -45,6 +46,13 @@ def add_provider(*, slug: str, name: str, url: str = "", members: Sequence[Any] 
         provider = Provider.objects.create(slug=slug, name=name.strip(), url=url)
         provider.members.set(members)
     return provider
+
+
+def register_provider(*, user: Any, slug: str, name: str, url: str = "") -> Provider:
+    """Register a provider of which the asker becomes a member. Raises `ForbiddenError` without the role."""
+    if not (has_role(user, Role.PROVIDER) or has_role(user, Role.OPERATOR)):
+        raise ForbiddenError("Only people with the role provider may register one. Ask the operator for the role.")
+    return add_provider(slug=slug, name=name, url=url, members=[user])
 
 
 def get_provider(slug: str) -> Provider:

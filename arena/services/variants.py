@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
 
-from arena.models import Contestant, Leaderboard, RosterChange, RosterKind, Season, Visibility
+from arena.models import Contestant, Leaderboard, Provider, RosterChange, RosterKind, Season, Visibility
 from arena.services.boards import Slice, publish_leaderboard
 from arena.services.roster import change_roster
 from arena.services.seasons import current_policy, rules_of
-from webapp.errors import ConflictError, ForbiddenError
+from webapp.errors import ConflictError, ForbiddenError, NotFoundError
 from webapp.ownership import Author
 from webapp.transparency.services import sequence_entries
 
 
-def check_may_act(contestant: Contestant, user: Any, author: Author) -> None:
-    """Raise `ForbiddenError` unless the user is a member of the contestant's provider or an operator."""
-    is_member = bool(user and user.is_authenticated) and contestant.provider.members.filter(pk=user.pk).exists()
-    if not is_member and not author.is_operator:
-        raise ForbiddenError(f"Only members of {contestant.provider.name} may do this.")
+def is_member(provider: Provider, author: Author) -> bool:
+    """Tell whether somebody acts for a provider: its members, and operators."""
+    if author.is_operator:
+        return True
+    return author.user_id is not None and provider.members.filter(pk=author.user_id).exists()
+
+
+def check_may_act(provider: Provider, author: Author) -> None:
+    """Raise `ForbiddenError` unless somebody acts for the provider."""
+    if not is_member(provider, author):
+        raise ForbiddenError(f"Only members of {provider.name} may do this. Sign in as one.")
+
+
+def find_contestant(contestant_id: uuid.UUID | str, *, author: Author) -> Contestant:
+    """Return a contestant; a private variant under test only to those who act for its provider.
+
+    Raises `NotFoundError` alike for none and for one that is not disclosed.
+    """
+    found = (
+        Contestant.objects.select_related("provider", "checkpoint", "season", "entry").filter(pk=contestant_id).first()
+    )
+    if found is None or (found.is_secret and not is_member(found.provider, author)):
+        raise NotFoundError("There is no such contestant, or it is a private variant under test.")
+    return found
 
 
 def launch(contestant: Contestant) -> RosterChange:

@@ -13,9 +13,11 @@ from arena import charts
 from arena.models import Battle, Contestant, Leaderboard, Vote
 from arena.services.boards import Slice, latest_leaderboard
 from arena.services.roster import get_provider
+from arena.services.variants import find_contestant
 from arena.views.boards import contestants_of, state_of
 from arena.views.errors import answer_errors
 from webapp.errors import NotFoundError
+from webapp.ownership import author_of
 from webapp.playground.availability import withdrawn_slugs
 
 MAX_HISTORY = 200
@@ -26,11 +28,8 @@ MAX_VOTES = 50
 @answer_errors
 def contestant(request: HttpRequest, contestant_id: uuid.UUID) -> HttpResponse:
     """Show a contestant with its whole history. A private variant that nothing disclosed has no page."""
-    found = (
-        Contestant.objects.select_related("provider", "checkpoint", "season", "entry").filter(pk=contestant_id).first()
-    )
-    if found is None or found.is_secret:
-        raise NotFoundError("There is no such contestant, or it is a private variant under test.")
+    author = author_of(request)
+    found = find_contestant(contestant_id, author=author)
     history = []
     snapshots = Leaderboard.objects.filter(season=found.season, slice_key=Slice().key).defer("pairs")
     for board in reversed(snapshots.order_by("-created_at")[:MAX_HISTORY]):

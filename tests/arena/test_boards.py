@@ -145,3 +145,20 @@ def test_removal_rule_treats_each_group_alone_and_keeps_its_best(
             assert best.contestant not in outcome.retired
             assert outcome.threshold is not None
             assert all(s.upper < outcome.threshold for s in judged if s.contestant in outcome.retired)
+
+
+def test_style_is_controlled_for_as_far_as_votes_tell_it_apart(season: Season, trio: list[Contestant]) -> None:
+    """Answers whose length decides every vote leave no finite effect; the board is still there, and says so."""
+    ids = [str(c.pk) for c in trio]
+    pairs = [(a, b) for a in ids for b in ids if a != b]
+    votes = [
+        boards.VoteRow(n, str(n), *pair, verdict, "1/3", f"v{n}")
+        for n, (pair, verdict) in enumerate((p, v) for p in pairs for v in ("a", "b"))
+    ]
+    policy = seasons.current_policy(season)
+    separated = {"characters": [1.0 if v.verdict == "a" else -1.0 for v in votes], "bold": [0.0, 1.0] * 6}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boards, "_style_columns", lambda votes: dict(separated))
+        result = boards.rate_votes(votes, ids, boards.Slice(style=True), policy)
+    assert {r.contestant for r in result.ratings} == set(ids)
+    assert "covariate_effects" not in result.to_dict()["method"] or not result.to_dict()["method"]["covariate_effects"]
