@@ -23,6 +23,7 @@ from webapp.operations import checks
 from webapp.operations.findings import Finding, Level, run_checks
 from webapp.operations.heartbeat import KEY
 from webapp.playground.models import Checkpoint
+from webapp.playground.optout import OPERATOR, opt_out
 
 __all__ = ["checkpoint", "make_corpus", "tiny_path", "tokenizer_path"]
 
@@ -98,6 +99,19 @@ def test_names_a_checkpoint_whose_weights_changed(checkpoint: Checkpoint, tmp_pa
     Checkpoint.objects.update(path=str(copy))
 
     assert "registered is" in only_fault("checkpoints").detail
+
+
+def test_tells_withdrawn_experts_and_names_a_checkpoint_without_any_left(checkpoint: Checkpoint, settings: Any) -> None:
+    opt_out(subject="tiny/web", reason="They asked.", author=OPERATOR)
+    (finding,) = list(run_checks({"checkpoints": checks.check_checkpoints}))
+    assert (finding.level, "withdrawn by their owners: web" in finding.detail) == (Level.OK, True)
+    settings.RESIDENT_EXPERTS = ["web"]
+    assert "no expert is left" in only_fault("checkpoints").detail
+
+
+def test_names_resident_experts_that_nobody_has(checkpoint: Checkpoint, settings: Any) -> None:
+    settings.RESIDENT_EXPERTS = ["public", "wep"]
+    assert only_fault("checkpoints").detail == "no checkpoint has wep"
 
 
 def test_names_a_checkpoint_that_is_gone(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from webapp.jobs import JobStatus
 from webapp.operations.findings import Check, Finding, fault, ok, warning
 from webapp.operations.heartbeat import BEAT_EVERY_S, last_beat
 from webapp.operations.jobs import JOB_MODELS
-from webapp.playground.models import BackendChoice, Checkpoint
+from webapp.playground.availability import available_slugs, withdrawn_slugs
+from webapp.playground.models import BackendChoice, Checkpoint, Expert
 
 QUEUES = ("trace", "model", "rank")
 MIN_FREE_BYTES = 2 * 2**30
@@ -195,8 +196,17 @@ def check_checkpoints() -> Iterator[Finding]:
         if digest != checkpoint.digest:
             remedy = "Restore the registered files. Other weights are another checkpoint: add them under a new slug."
             yield fault(name, f"its files are {digest[:12]}, registered is {checkpoint.digest[:12]}", remedy)
+        elif checkpoint.experts.exists() and not available_slugs(checkpoint):
+            remedy = "Name one of its experts in FAIRGROUND_RESIDENT_EXPERTS, or take an opt-out back."
+            yield fault(name, "no expert is left to answer", remedy)
         else:
-            yield ok(name, digest[:12])
+            withdrawn = sorted(withdrawn_slugs(checkpoint))
+            yield ok(name, digest[:12] + (f"; withdrawn by their owners: {', '.join(withdrawn)}" if withdrawn else ""))
+    known = set(Expert.objects.values_list("slug", flat=True))
+    unknown = sorted(set(settings.RESIDENT_EXPERTS) - known)
+    if unknown:
+        remedy = f"Correct FAIRGROUND_RESIDENT_EXPERTS. Experts: {', '.join(sorted(known)) or 'none'}."
+        yield fault("resident experts", f"no checkpoint has {', '.join(unknown)}", remedy)
     if not checkpoints:
         yield warning("checkpoints", "there is none", "Add one: manage.py add_checkpoint.")
 
