@@ -145,7 +145,7 @@ def main() -> None:
         reader = IndexReader.open(Path(folder) / "built")
         width, seconds = 8 * reader.manifest.token_width, time.perf_counter() - begin
         print(f"index: {reader.n_tokens:,} tokens, u{width}, built in {seconds:.0f} s")
-        answers = _read_answers(arguments.answers) if arguments.answers else spliced_answers(reader, 40)
+        answers = read_answers(arguments.answers) if arguments.answers else spliced_answers(reader, 40)
         report(reader, answers[: arguments.n_answers], Path(folder))
 
 
@@ -170,7 +170,7 @@ def report(reader: IndexReader, answers: list[str], folder: Path) -> None:
         sys.exit("the spans differ")
 
 
-def _read_answers(path: Path) -> list[str]:
+def read_answers(path: Path) -> list[str]:
     """Return texts of a JSON list: strings, or objects with text, answer, response or completion."""
     texts = []
     for entry in json.loads(path.read_text(encoding="utf-8")):

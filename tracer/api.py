@@ -25,10 +25,15 @@ from webapp.errors import BadInputError
 from webapp.idempotency import answer_once
 from webapp.jobs import JobStatus
 from webapp.ownership import Visibility, author_of
+from webapp.waiting import preferred_wait_s, wait_for_end
 
 PROBLEM = OpenApiResponse(OpenApiTypes.OBJECT, description="problem+json: what happened and what to do")
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="A repetition with the same key gets the first answer."
+)
+
+PREFER = OpenApiParameter(
+    "Prefer", str, OpenApiParameter.HEADER, description="`wait=5`: answer when it ends, at most 10 seconds later."
 )
 
 
@@ -183,11 +188,16 @@ class TraceCreate(APIView):
 class TraceDetail(APIView):
     """One trace."""
 
-    @extend_schema(responses={200: TraceSerializer, 304: OpenApiResponse(description="Not modified"), 404: PROBLEM})
+    @extend_schema(
+        parameters=[PREFER],
+        responses={200: TraceSerializer, 304: OpenApiResponse(description="Not modified"), 404: PROBLEM},
+    )
     def get(self, request: Request, trace_id: uuid.UUID) -> Response:
         """Return a trace; poll until its status is done, failed or cancelled."""
         author = author_of(request)
         trace = services.get_trace(trace_id, author=author)
+        if not trace.is_finished and wait_for_end(trace.id, preferred_wait_s(request)):
+            trace.refresh_from_db()
         shown = present_trace(trace, author=author)
         return _unless_known(request, shown) if trace.is_finished else Response(shown)
 

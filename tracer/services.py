@@ -36,6 +36,7 @@ from webapp.jobs import JobStatus
 from webapp.ownership import NOBODY, Author, Visibility, check_visibility, ownership
 from webapp.queueing import check_room, enqueue_on_commit
 from webapp.text import storable, storable_json
+from webapp.waiting import note_end
 
 log = structlog.get_logger(__name__)
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
@@ -308,7 +309,7 @@ def run_trace(trace_id: uuid.UUID | str) -> None:
         trace.n_starts += 1
         trace.status = JobStatus.RUNNING
         trace.started_at = trace.heartbeat_at = timezone.now()
-        trace.save()
+        trace.save(update_fields=["n_starts", "status", "started_at", "heartbeat_at"])
     try:
         result = compute_trace(trace)
     except EngineError as error:
@@ -335,7 +336,8 @@ def _note_if_slow(trace: Trace, timings_ms: dict[str, float]) -> None:
 
 def _finish(trace: Trace, status: JobStatus, error: str = "") -> None:
     trace.status, trace.error, trace.finished_at = status, error, timezone.now()
-    trace.save()
+    trace.save(update_fields=["status", "error", "finished_at", "result"])
+    transaction.on_commit(lambda: note_end(trace.id))
 
 
 def requeue_unfinished(*, older_than_s: float) -> int:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 REPLACEMENT = "\ufffd"
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
     """Replace NUL and lone surrogates, which PostgreSQL cannot keep, by U+FFFD; offsets stay the same."""
-    if "\0" not in text and text.isascii():
-        return text
-    return "".join(REPLACEMENT if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in text)
+    return _UNSTORABLE.sub(REPLACEMENT, text)
 
 
 def storable_json(value: Any) -> Any:
