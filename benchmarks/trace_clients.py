@@ -142,9 +142,7 @@ def main() -> None:
         print(f"index {reader.n_tokens:,} tokens; {len(answers)} answers; load average before {before:.1f}")
         print(f"{arguments.clients} clients: {rate:.1f} traces/s; {len(waits)} traces, {n_reads:.2f} reads each")
         print(f"wait: median {statistics.median(waits):.3f} s, p95 {waits[int(0.95 * len(waits))]:.3f} s")
-        print(
-            f"engine alone: {alone * 1000:.1f} ms a trace, at most {bound:.0f}/s; {rate / bound:.0%} of it"
-        )
+        print(f"engine alone: {alone * 1000:.1f} ms a trace, at most {bound:.0f}/s; {rate / bound:.0%} of it")
 
 
 def _read_questions(path: Path | None) -> list[dict[str, str]]:
