@@ -11,6 +11,7 @@ import threading
 import structlog
 from celery.beat import Service
 from celery.worker import state
+from django.utils.module_loading import import_string
 
 from webapp.celery import app
 from webapp.requeue import requeue_unfinished_jobs
@@ -19,6 +20,7 @@ from webapp.warm_up import warm_up_beside
 log = structlog.get_logger(__name__)
 QUEUES = ("trace", "model", "rank")
 WARM_UPS = ("webapp.playground.engines.warm_up", "tracer.registry.warm_up")
+START_WATCH, STOP_WATCH = "webapp.playground.engines.start_watch", "webapp.playground.engines.stop_watch"
 
 
 class EmbeddedWorker:
@@ -44,12 +46,14 @@ class EmbeddedWorker:
         self._beat_thread.start()
         requeue_unfinished_jobs(older_than_s=0)
         warm_up_beside(WARM_UPS)
+        import_string(START_WATCH)()  # other workers start it themselves, when Celery tells that they are ready
 
     def stop(self, timeout_s: float = 3.0) -> None:
         """Ask the worker to end and wait at most `timeout_s` seconds for it.
 
         Jobs still running are left as they are: their rows say so and the next start queues them again.
         """
+        import_string(STOP_WATCH)()
         self._beat.stop()
         state.should_terminate = 0
         self._thread.join(timeout_s)

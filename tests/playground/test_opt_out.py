@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
+from django.db import DatabaseError
 from django.test import Client
 
 from tests.inference.tiny import make_checkpoint
+from webapp.embedded import EmbeddedWorker
 from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.inference import InferenceEngine
 from webapp.ownership import Author
@@ -252,3 +255,39 @@ def test_requests_of_one_person_wait_behind_each_other_not_before_others(checkpo
     browser = services.start_generation(prompt="x", author=Author(session_digest="d" * 64))
     assert services._request(own).client == f"user:{user.pk}"
     assert services._request(browser).client == "d" * 64
+
+
+def test_watch_looks_again_and_again_also_after_a_failure_until_it_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks, seen_twice = [], threading.Event()
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) > 2:
+            seen_twice.set()
+        raise DatabaseError("away")
+
+    monkeypatch.setattr(engines, "WATCH_S", 0.001)
+    monkeypatch.setattr(engines, "honour_opt_outs", look)
+    engines.start_watch()
+    assert seen_twice.wait(10)
+    engines.stop_watch()
+    [watch] = [thread for thread in threading.enumerate() if thread.name == "opt-out-watch"] or [None]
+    if watch is not None:
+        watch.join(10)
+        assert not watch.is_alive()
+
+
+def test_one_process_watches_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(engines, "start_watch", lambda: told.append("start"))
+    monkeypatch.setattr(engines, "stop_watch", lambda: told.append("stop"))
+    monkeypatch.setattr("webapp.embedded.requeue_unfinished_jobs", lambda older_than_s: 0)
+    monkeypatch.setattr("webapp.embedded.warm_up_beside", lambda paths: None)
+    worker = EmbeddedWorker(n_threads=1)
+    for each in ("_thread", "_beat_thread"):
+        monkeypatch.setattr(worker, each, threading.Thread(target=lambda: None))
+    worker.start()
+    worker.stop()
+    assert told == ["start", "stop"]
