@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import webapp.inference.engine as engine_module
 from tests.inference.tiny import EXPERTS, TEXT, make_checkpoint
 from webapp.inference import (
     CheckpointError,
@@ -36,7 +37,7 @@ def test_weights_and_router_rows_leave_memory(checkpoint: LoadedCheckpoint) -> N
     routers = [weakref.ref(layer.router) for layer in layers]
     with InferenceEngine(checkpoint) as engine:
         engine.submit(ask(frozenset(EXPERTS))).result()
-        engine.set_withheld(["web"])
+        engine.withhold(["web"])
         gc.collect()
         assert [ref() for ref in (*matrices, *routers)] == [None] * (3 * len(layers))
         assert not any(layer.router_rows[place].any() for layer in layers)
@@ -50,9 +51,9 @@ def test_answers_without_the_expert_are_the_same_to_the_last_bit_before_during_a
     everyone = frozenset(EXPERTS)
     before, whole = token_logits(checkpoint, ids, LEFT), token_logits(checkpoint, ids, everyone)
     engine = InferenceEngine(checkpoint)
-    engine.set_withheld(["web"])
+    engine.withhold(["web"])
     assert torch.equal(token_logits(checkpoint, ids, LEFT), before)
-    engine.set_withheld([])
+    engine.restore(["web"])
     assert torch.equal(token_logits(checkpoint, ids, LEFT), before)
     assert torch.equal(token_logits(checkpoint, ids, everyone), whole)
 
@@ -76,7 +77,7 @@ def test_running_and_waiting_requests_that_use_it_end_with_the_reason_and_others
         other = engine.submit(ask(max_tokens=100))
         assert begun.wait(10)
         waiting = engine.submit(ask(frozenset(["web"])))
-        change = threading.Thread(target=engine.set_withheld, args=(["web"],))
+        change = threading.Thread(target=engine.withhold, args=(["web"],))
         change.start()
         while not engine._changes:
             pass
@@ -101,9 +102,34 @@ def test_loading_reads_nothing_of_withheld_experts_and_they_can_come_later(
     assert some.n_parameters < checkpoint.n_parameters
     with InferenceEngine(some) as engine, InferenceEngine(checkpoint) as whole:
         assert engine.submit(ask()).result().token_ids == whole.submit(ask()).result().token_ids
-        engine.set_withheld([])
+        engine.restore(["web"])
         everyone = ask(frozenset(EXPERTS))
         assert engine.submit(everyone).result().token_ids == whole.submit(everyone).result().token_ids
+
+
+def test_answers_go_on_and_others_are_withheld_while_an_expert_is_read_again(
+    checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_reading, may_end = threading.Event(), threading.Event()
+    read = engine_module.read_expert
+
+    def read_slowly(*arguments: Any) -> Any:
+        is_reading.set()
+        assert may_end.wait(10)
+        return read(*arguments)
+
+    monkeypatch.setattr(engine_module, "read_expert", read_slowly)
+    with InferenceEngine(checkpoint) as engine:
+        engine.withhold(["web"])
+        restoring = threading.Thread(target=engine.restore, args=(["web"],))
+        restoring.start()
+        assert is_reading.wait(10)
+        engine.withhold(["numerics"])
+        assert engine.submit(ask(frozenset(["public"]))).result().reason == "length"
+        assert engine.expert_slugs == ("public", "symbolic")
+        may_end.set()
+        restoring.join()
+        assert engine.expert_slugs == ("public", "web", "symbolic")
 
 
 def test_nothing_is_loaded_when_all_are_withheld(checkpoint_path: Path) -> None:
@@ -116,7 +142,7 @@ def test_an_expert_does_not_come_back_from_a_folder_that_was_changed(tmp_path: P
     engine = InferenceEngine(load_checkpoint(path, withheld_experts=["web"]))
     make_checkpoint(path, seed=5)
     with pytest.raises(CheckpointError, match="was changed since it was loaded"):
-        engine.set_withheld([])
+        engine.restore(["web"])
     assert engine.expert_slugs == ("public", "numerics", "symbolic")
 
 

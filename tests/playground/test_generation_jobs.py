@@ -159,7 +159,7 @@ class SilentEngine:
 def test_answer_that_waits_in_the_engine_is_stopped_when_asked(
     generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webapp.playground.engines.engine_for", lambda checkpoint: SilentEngine())
+    monkeypatch.setattr("webapp.playground.engines.engine_for", lambda checkpoint, experts: SilentEngine())
     token_bus().request_cancel(str(generation.id))
     services.run_generation(generation.id)
     generation.refresh_from_db()

@@ -85,6 +85,21 @@ def test_a_worker_without_work_honours_it_at_its_next_look(checkpoint: Checkpoin
     assert engine.checkpoint.withheld == {"web"}
 
 
+def test_answer_waits_for_an_expert_that_may_be_used_again(checkpoint: Checkpoint) -> None:
+    engine = engine_of(checkpoint)
+    for slug in ("web", "numerics"):
+        out(slug)
+    engines.honour_opt_outs()
+    for slug in ("web", "numerics"):
+        optout.opt_in(subject=slug, author=OPERATOR)
+    assert made(experts=["public"]).status == "done"
+    assert engine.checkpoint.withheld == {"web", "numerics"}
+    assert made(experts=["public", "web"]).status == "done"
+    assert engine.checkpoint.withheld == {"numerics"}
+    engines.honour_opt_outs()
+    assert engine.checkpoint.withheld == frozenset()
+
+
 def test_an_engine_started_later_never_reads_the_weights(checkpoint: Checkpoint) -> None:
     out()
     assert engine_of(checkpoint).checkpoint.withheld == {"web"}

@@ -41,10 +41,10 @@ _ONE_THREAD_PARAMETERS = 12_500_000
 
 @dataclass
 class _Change:
-    """Experts to keep out of memory from the next step on, and the weights of those that come back."""
+    """Experts to take out of memory before the next step, and the weights of those that come back."""
 
-    withheld: frozenset[str]
-    restored: dict[str, list[ExpertWeights]]
+    withheld: frozenset[str] = frozenset()
+    restored: dict[str, list[ExpertWeights]] = field(default_factory=dict)
     is_done: threading.Event = field(default_factory=threading.Event)
 
 
@@ -72,7 +72,7 @@ class InferenceEngine:
         self._cache = self._decoder.new_cache(n_bytes // self._decoder.cache_bytes_per_token)
         self._n_threads = n_threads or (1 if checkpoint.n_parameters <= _ONE_THREAD_PARAMETERS else None)
         self._wake = threading.Condition()
-        self._withholding = threading.Lock()
+        self._restoring = threading.Lock()
         self._queue = FairQueue()
         self._records_routing = records_routing
         self._rows: list[Row] = []  # in order of admission
@@ -112,28 +112,33 @@ class InferenceEngine:
         """How many token × layer products each expert has computed since loading."""
         return dict(zip(self.checkpoint.expert_slugs, self._decoder.expert_computations, strict=True))
 
-    def set_withheld(self, experts: Collection[str]) -> None:
-        """Keep exactly these experts out of memory; returns when it is done, between two steps.
+    def withhold(self, experts: Collection[str]) -> None:
+        """Take experts out of memory; returns when it is done, between two steps.
 
-        Requests that use one of them end with an error, further ones are refused. Those that
-        were withheld before and are no longer are read from the checkpoint's folder again:
-        CheckpointError when that is not possible.
+        Requests that use one of them end with an error, further ones are refused.
         """
-        with self._withholding:
-            known = self.checkpoint
-            wanted = frozenset(experts) & frozenset(known.expert_slugs)
-            if wanted == known.withheld:
-                return
-            change = _Change(wanted, {slug: read_expert(known, slug) for slug in known.withheld - wanted})
-            with self._wake:
-                is_running = self._thread is not None and not self._is_closing
-                if is_running:
-                    self._changes.append(change)
-                    self._wake.notify_all()
+        self._change(_Change(frozenset(experts) & frozenset(self.checkpoint.expert_slugs)))
+
+    def restore(self, experts: Collection[str]) -> None:
+        """Read withheld experts from the checkpoint's folder again; CheckpointError when that is not possible.
+
+        This may take minutes, in which answers go on and other experts may be withheld.
+        """
+        with self._restoring:
+            wanted = self.checkpoint.withheld & frozenset(experts)
+            if wanted:
+                self._change(_Change(restored={slug: read_expert(self.checkpoint, slug) for slug in wanted}))
+
+    def _change(self, change: _Change) -> None:
+        with self._wake:
+            is_running = self._thread is not None and not self._is_closing
             if is_running:
-                change.is_done.wait()
-            else:
-                self._apply(change)
+                self._changes.append(change)
+                self._wake.notify_all()
+        if is_running:
+            change.is_done.wait()
+        else:
+            self._apply(change)
 
     def submit(self, request: GenerationRequest) -> GenerationHandle:
         """Queue a request. Raises RequestError (a ValueError), EngineBusyError, EngineClosedError."""
@@ -245,9 +250,8 @@ class InferenceEngine:
         for slug, layers in change.restored.items():
             self.checkpoint.restore(slug, layers)
         message = "An expert of this request was withdrawn by its owner; ask again without it."
-        for row in list(self._rows):
-            if row.handle.request.experts & change.withheld:
-                self._remove(row, FinishReason.ERROR, message)
+        for row in [row for row in self._rows if row.handle.request.experts & change.withheld]:
+            self._remove(row, FinishReason.ERROR, message)
         with self._wake:
             waiting = self._queue.take(lambda handle: bool(handle.request.experts & change.withheld))
         for handle in waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -39,9 +40,10 @@ _lock = threading.Lock()
 _is_over = threading.Event()
 
 
-def engine_for(checkpoint: Checkpoint) -> Backend:
+def engine_for(checkpoint: Checkpoint, experts: Collection[str] = ()) -> Backend:
     """Return the running engine of a checkpoint, without what owners have withdrawn from it.
 
+    `experts` are needed: those that an owner lets be used again are waited for.
     Raises `CheckpointError` when it cannot be loaded.
     """
     key = f"{checkpoint.folder}\n{checkpoint.digest}\n{checkpoint.dtype}\n{checkpoint.device}"
@@ -51,7 +53,7 @@ def engine_for(checkpoint: Checkpoint) -> Backend:
             running = _load(checkpoint)
             running.engine.start()
             _engines[key] = running
-    _withhold(running, checkpoint)
+    _withhold(running, checkpoint, wanted=experts)
     return running.engine
 
 
@@ -100,20 +102,25 @@ def honour_opt_outs() -> None:
             _withhold(one, checkpoint)
 
 
-def _withhold(running: _Running, checkpoint: Checkpoint) -> None:
+def _withhold(running: _Running, checkpoint: Checkpoint, *, wanted: Collection[str] | None = None) -> None:
+    """Take out what is withdrawn; put back what is not any more, as far as it is `wanted` (None: all)."""
     engine = running.flex_olmo
     if engine is None:
         return
-    withdrawn = withdrawn_slugs(checkpoint) & frozenset(engine.checkpoint.expert_slugs)
-    before = engine.checkpoint.withheld
-    if withdrawn == before:
-        return
-    try:
-        engine.set_withheld(withdrawn)
-    except InferenceError as error:  # what came back cannot be read; what is out still has to go
-        log.warning("an expert could not be loaded again", checkpoint=checkpoint.slug, error=str(error))
-        engine.set_withheld(withdrawn | before)
-    log.info("experts withheld", checkpoint=checkpoint.slug, experts=sorted(engine.checkpoint.withheld))
+    withdrawn, withheld = withdrawn_slugs(checkpoint), engine.checkpoint.withheld
+    gone = (withdrawn & frozenset(engine.checkpoint.expert_slugs)) - withheld
+    if gone:
+        engine.withhold(gone)
+        log.info("experts withheld", checkpoint=checkpoint.slug, experts=sorted(gone))
+    back = withheld - withdrawn
+    if wanted is not None:
+        back &= frozenset(wanted)
+    if back:
+        try:
+            engine.restore(back)
+            log.info("experts restored", checkpoint=checkpoint.slug, experts=sorted(back))
+        except InferenceError as error:
+            log.warning("an expert could not be loaded again", checkpoint=checkpoint.slug, error=str(error))
 
 
 def close_engines() -> None:

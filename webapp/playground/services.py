@@ -130,7 +130,7 @@ def run_in_turn(generation_id: uuid.UUID | str) -> None:
 def _make(generation: Generation) -> None:
     try:
         with _signs_of_life(generation):
-            handle = engines.engine_for(generation.checkpoint).submit(_request(generation))
+            handle = engines.engine_for(generation.checkpoint, generation.experts).submit(_request(generation))
             tokens, finish = _relay(generation, handle)
     except InferenceError as error:
         _fail(generation, str(error))
