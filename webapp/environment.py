@@ -47,6 +47,8 @@ KNOWN = frozenset(
         "FAIRGROUND_REMOTE_PRIVATE_HOSTS",
         "FAIRGROUND_RESIDENT_EXPERTS",
         "FAIRGROUND_THREADS",
+        "FAIRGROUND_ROWS",
+        "FAIRGROUND_CACHE_GB",
     }
 )
 

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from tests.inference.causal_models import make_causal_checkpoint
 from tests.inference.tiny import make_checkpoint
 from webapp.errors import BadInputError, ConflictError
+from webapp.inference import InferenceEngine
 from webapp.playground import engines, services
 from webapp.playground.checkpoints import add_checkpoint
 from webapp.playground.models import Checkpoint, Generation
@@ -181,6 +182,20 @@ def test_exported_subset_answers_in_transformers_as_here(
     ids = engines.tokenizer_for(str(checkpoint.folder), checkpoint.digest).encode("Return a").ids
     there = model.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False)[0, len(ids) :].tolist()
     assert there == here.token_ids
+
+
+def test_operator_bounds_rows_memory_and_threads(checkpoint: Checkpoint, settings: Any) -> None:
+    engines.close_engines()
+    settings.INFERENCE_ROWS, settings.INFERENCE_CACHE_GB, settings.INFERENCE_THREADS = 3, 0.0005, 1
+    engine = engines.engine_for(checkpoint)
+    try:
+        assert isinstance(engine, InferenceEngine)
+        assert (engine.max_rows, engine._n_threads) == (3, 1)
+        n_bytes = engine._cache.n_tokens * engine.checkpoint.decoder.cache_bytes_per_token
+        assert 400_000 < n_bytes <= 500_000
+        assert made().status == "done"
+    finally:
+        engines.close_engines()
 
 
 def test_export_of_a_model_without_experts_is_refused(chat: Checkpoint, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 WATCH_S = 1.5
+ROWS_ON_CPU, ROWS_ON_GPU = 8, 32
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def _load(checkpoint: Checkpoint) -> _Running:
     if checkpoint.backend == BackendChoice.TRANSFORMERS:
         model = load_causal_model(checkpoint.folder, dtype=dtype, device=device)
         log.info("checkpoint loaded", checkpoint=checkpoint.slug, n_parameters=model.n_parameters)
-        return _Running(checkpoint.pk, CausalEngine(model))
+        n_rows = _n_rows(model.model.device.type)
+        return _Running(checkpoint.pk, CausalEngine(model, n_rows, max_cache_bytes=_cache_bytes()))
     resident = resident_slugs(checkpoint)
     loaded = load_checkpoint(
         checkpoint.folder,
@@ -85,8 +87,21 @@ def _load(checkpoint: Checkpoint) -> _Running:
         n_parameters=loaded.n_parameters,
         experts=loaded.available_slugs,
     )
-    engine = InferenceEngine(loaded, n_threads=settings.INFERENCE_THREADS or None)
+    engine = InferenceEngine(
+        loaded,
+        _n_rows(loaded.decoder.device.type),
+        n_threads=settings.INFERENCE_THREADS or None,
+        max_cache_bytes=_cache_bytes(),
+    )
     return _Running(checkpoint.pk, engine, engine)
+
+
+def _n_rows(device: str) -> int:
+    return settings.INFERENCE_ROWS or (ROWS_ON_GPU if device == "cuda" else ROWS_ON_CPU)
+
+
+def _cache_bytes() -> int | None:
+    return int(settings.INFERENCE_CACHE_GB * 1e9) or None
 
 
 def honour_opt_outs() -> None:
