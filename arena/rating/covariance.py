@@ -11,9 +11,11 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.special import expit
 
-from arena.rating.arrays import FloatArray, IntArray
+from arena.rating.arrays import FloatArray, IntArray, sum_by
 from arena.rating.counts import OUTCOME_POINTS, PairCounts
 from arena.rating.newton import hessian, invert_centred, laplacian
+
+MAX_TABLE = 16_000_000  # clusters times contestants up to which sums are gathered in one table
 
 
 def vote_covariance(counts: PairCounts, theta: FloatArray) -> FloatArray:
@@ -31,7 +33,22 @@ def cluster_sums(cluster: IntArray, rows: IntArray, values: FloatArray, n: int) 
     cluster, rows, values: (M,) entries: the value is added to place `rows` of its cluster's vector.
     G is the number of clusters, at least 2.
     """
-    _, number = np.unique(cluster, return_inverse=True)
-    n_clusters = int(number.max()) + 1
+    number, n_clusters = renumber(cluster)
+    if n_clusters * n <= MAX_TABLE:
+        table = sum_by(number * n + rows, values, n_clusters * n)
+        filled = np.flatnonzero(table)
+        values, number, rows = table[filled], filled // n, filled % n
     sums = coo_array((values, (number, rows)), shape=(n_clusters, n)).tocsr()
     return np.asarray((sums.T @ sums).toarray() * n_clusters / (n_clusters - 1))
+
+
+def renumber(cluster: IntArray) -> tuple[IntArray, int]:
+    """Return the clusters' numbers without gaps, (M,), and how many there are; numbers are not negative."""
+    highest = int(cluster.max())
+    if highest > 4 * len(cluster):
+        names, number = np.unique(cluster, return_inverse=True)
+        return number, len(names)
+    seen = np.zeros(highest + 1, dtype=bool)
+    seen[cluster] = True
+    place = np.cumsum(seen) - 1
+    return place[cluster], int(place[-1]) + 1

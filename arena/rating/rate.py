@@ -13,7 +13,7 @@ from arena.rating.arrays import BoolArray, FloatArray, IntArray
 from arena.rating.bootstrap import bootstrap_strengths, outcome_column
 from arena.rating.context import ContextVotes, fit_context
 from arena.rating.counts import PairCounts, count_pairs, vote_weights
-from arena.rating.covariance import cluster_sums, vote_covariance
+from arena.rating.covariance import cluster_sums, renumber, vote_covariance
 from arena.rating.errors import OptionError
 from arena.rating.graph import largest_component
 from arena.rating.newton import fit_strengths, hessian, invert_centred
@@ -105,20 +105,22 @@ class _Inside:
     @property
     def n_voters(self) -> int | None:
         """Number of clusters, None when each vote stands alone."""
-        return None if self.cluster is None else len(np.unique(self.cluster))
+        return None if self.cluster is None else renumber(self.cluster)[1]
 
     def covariance(self, theta: FloatArray) -> FloatArray:
         """Return the sandwich covariance of θ, (K, K)."""
         if self.cluster is None:
             return vote_covariance(self.counts, theta)
-        residual = self.points - expit(theta[self.a] - theta[self.b])
+        k = len(theta)
+        expected = expit(theta[:, None] - theta[None, :]).ravel()  # K² values are fewer than votes
+        residual = self.points - expected[self.a * k + self.b]
         if self.weights is not None:
             residual = residual * self.weights
         middle = cluster_sums(
             np.concatenate([self.cluster, self.cluster]),
             np.concatenate([self.a, self.b]),
             np.concatenate([residual, -residual]),
-            len(theta),
+            k,
         )
         inverse = invert_centred(hessian(self.counts, theta))
         return np.asarray(inverse @ middle @ inverse)
