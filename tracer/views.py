@@ -11,32 +11,20 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from tracer import services
-from tracer.engine import Boundaries, RankBy
+from tracer import services, trace_form
+from tracer.disclosure import policies_for
+from tracer.engine import Boundaries, TraceParameters
+from tracer.engine.parameters import BOUNDS
 from tracer.highlighting import is_blank, segments
 from tracer.models import Corpus, Trace
 from tracer.numbers import bars
 from tracer.presentation import GoneError, present_trace, read_document
-from webapp.errors import FairgroundError, NotFoundError
-from webapp.ownership import Visibility, author_of
+from webapp.errors import BusyError, FairgroundError, NotFoundError
+from webapp.ownership import Author, Visibility, author_of
 
 MAX_SHOWN_CHARACTERS = 200_000
 MAX_LISTED_DOCUMENTS = 50
 MAX_LISTED_TRACES = 20
-
-
-@require_GET
-def corpus_list(request: HttpRequest) -> HttpResponse:
-    """List the corpora."""
-    corpora = Corpus.objects.prefetch_related("indexes")
-    return render(request, "tracer/corpus_list.html", {"corpora": corpora})
-
-
-@require_GET
-def corpus_detail(request: HttpRequest, slug: str) -> HttpResponse:
-    """Show a corpus: owner, licence, provenance, indexes."""
-    corpus = get_object_or_404(Corpus.objects.prefetch_related("indexes"), slug=slug)
-    return render(request, "tracer/corpus_detail.html", {"corpus": corpus, "n_removed": corpus.takedowns.count()})
 
 
 @require_GET
@@ -82,43 +70,51 @@ def _marks(request: HttpRequest, document: str, text: str) -> list[dict[str, Any
 
 @require_http_methods(["GET", "POST"])
 def trace_list(request: HttpRequest) -> HttpResponse:
-    """Offer a form for pasted text; on POST queue its trace."""
+    """Offer a form for pasted text, filled from `?again=` of an earlier trace; on POST queue its trace."""
     error: FairgroundError | None = None
     if request.method == "POST":
         try:
             return redirect(_request_from_form(request))
         except FairgroundError as raised:
             error = raised
+    author = author_of(request)
+    posted = request.POST.dict() if request.method == "POST" else _earlier(request, author)
     context = {
-        "corpora": Corpus.objects.traceable(),
-        "chosen": request.POST.getlist("corpora"),
-        "boundaries": list(Boundaries),
-        "rankings": list(RankBy),
-        "posted": request.POST,
+        "corpora": Corpus.objects.traceable().prefetch_related("remotes"),
+        "chosen": request.POST.getlist("corpora") or request.GET.getlist("corpora"),
+        "fields": trace_form.fields(posted),
+        "presets": [(name, label) for name, (label, _) in trace_form.PRESETS.items()],
+        "posted": posted,
         "visibilities": Visibility.choices,
-        "own_traces": Trace.objects.owned_by(author_of(request))[:MAX_LISTED_TRACES],
+        "own_traces": Trace.objects.owned_by(author)[:MAX_LISTED_TRACES],
         "public_traces": Trace.objects.listed()[:MAX_LISTED_TRACES],
         "error": error,
     }
-    return render(request, "tracer/trace_list.html", context, status=422 if error else 200)
+    is_busy = isinstance(error, BusyError)
+    response = render(request, "tracer/trace_list.html", context, status=503 if is_busy else 422 if error else 200)
+    if isinstance(error, BusyError):
+        response["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+def _earlier(request: HttpRequest, author: Author) -> dict[str, str]:
+    """Return the text and prompt of the trace that `?again=` names, if it may be read."""
+    try:
+        trace = services.get_trace(uuid.UUID(request.GET.get("again", "")), author=author)
+    except (ValueError, NotFoundError):
+        return {}
+    settings = {name: str(value) for name, value in trace.parameters.items() if value is not None}
+    all_spans = {"all_spans": "1"} if trace.parameters.get("density") is None else {}
+    return {"text": trace.text, "prompt": trace.prompt, **settings, **all_spans}
 
 
 def _request_from_form(request: HttpRequest) -> Trace:
     form = request.POST
-    parameters: dict[str, Any] = {}
-    for name in ("boundaries", "rank_by"):
-        if form.get(name):
-            parameters[name] = form[name]
-    for name in ("min_length_tokens", "max_frequency", "max_documents_per_span"):
-        if form.get(name):
-            parameters[name] = int(form[name]) if form[name].isdecimal() else form[name]
-    if form.get("all_spans"):
-        parameters["density"] = None
     return services.request_trace(
         text=form.get("text", "").replace("\r\n", "\n"),
         prompt=form.get("prompt", "").replace("\r\n", "\n"),
         corpora=form.getlist("corpora") or None,
-        parameters=parameters,
+        parameters=trace_form.parameters_from_form(form.dict()),
         author=author_of(request, remember=True),
         visibility=form.get("visibility") or Visibility.LINK,
     )
@@ -158,15 +154,42 @@ def trace_detail(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
         "is_own": trace.is_owned_by(author),
         "visibilities": Visibility.choices,
         "embed": "&embed=1" if request.GET.get("embed") else "",
-        "corpora": {c.slug: c for c in Corpus.objects.filter(slug__in=trace.corpora)},
+        "closed": _closed(trace, author, spans, selection),
+        "hints": hints_for(trace),
         **_numbers(shown),
     }
     template = "tracer/_trace.html" if request.GET.get("embed") and request.htmx else "tracer/trace_detail.html"  # type: ignore[attr-defined]
     return render(request, template, context)
 
 
+def _closed(trace: Trace, author: Author, spans: list[dict[str, Any]], selection: Selection) -> list[Corpus]:
+    """Return the corpora that have the words but show counts only."""
+    looked_at = spans if selection.span is None else [spans[selection.span]]
+    counted = {slug for span in looked_at for slug in span["counts"]}
+    corpora = list(Corpus.objects.filter(slug__in=trace.corpora))
+    policies = policies_for(corpora, author)
+    return [c for c in corpora if c.slug in counted and not policies[c.slug].may_see_matches]
+
+
+def hints_for(trace: Trace) -> list[str]:
+    """Return what would find more, from what this trace was asked to leave out."""
+    asked = TraceParameters.from_mapping(trace.parameters)
+    n_left_out = Corpus.objects.traceable().exclude(slug__in=trace.corpora).count()
+    hints = []
+    if n_left_out:
+        hints.append(f"{n_left_out} more {'corpora' if n_left_out > 1 else 'corpus'} can be searched.")
+    if asked.min_length_tokens > 1:
+        hints.append(f"Spans shorter than {asked.min_length_tokens} tokens were left out; allow shorter ones.")
+    if asked.max_frequency < BOUNDS["max_frequency"][1]:
+        hints.append(f"Spans that stand there more than {asked.max_frequency:,} times were left out; allow more.")
+    if asked.boundaries is not Boundaries.CONTINUOUS:
+        hints.append("Spans ended with their sentence or line; let them go on through the whole text.")
+    hints.append("Spans are whole words, capitals and punctuation as they stand; other wording may be there.")
+    return hints
+
+
 def _numbers(shown: dict[str, Any]) -> dict[str, Any]:
-    """Return what `_numbers.html` draws; nothing before the trace is done."""
+    """Return what `_overview.html` draws; nothing before the trace is done."""
     if "numbers" not in shown:
         return {}
     numbers, spans = shown["numbers"], shown["spans"]
