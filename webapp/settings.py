@@ -291,6 +291,7 @@ SPECTACULAR_SETTINGS = {
         "JobStatusEnum": "webapp.jobs.JobStatus",
         "VisibilityEnum": "webapp.ownership.Visibility",
         "ContestantVisibilityEnum": "arena.models.Visibility",
+        "ComparisonKindEnum": "webapp.playground.models.Comparison.Kind",
     },
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.playground import api, api_opt_outs
+from webapp.playground import api, api_comparisons, api_opt_outs
 from webapp.playground.streaming import generation_stream
 
 urlpatterns = [
@@ -12,6 +12,13 @@ urlpatterns = [
     path("opt-outs/", api_opt_outs.OptOutCollection.as_view(), name="api-opt-out-list"),
     path("opt-outs/<uuid:opt_out_id>/end/", api_opt_outs.OptOutEnd.as_view(), name="api-opt-out-end"),
     path("checkpoints/", api.CheckpointList.as_view(), name="api-checkpoint-list"),
+    path("comparisons/", api_comparisons.ComparisonCreate.as_view(), name="api-comparison-create"),
+    path("comparisons/<uuid:comparison_id>/", api_comparisons.ComparisonDetail.as_view(), name="api-comparison-detail"),
+    path(
+        "comparisons/<uuid:comparison_id>/trace/",
+        api_comparisons.ComparisonTrace.as_view(),
+        name="api-comparison-trace",
+    ),
     path("generations/", api.GenerationCreate.as_view(), name="api-generation-create"),
     path("generations/<uuid:generation_id>/", api.GenerationDetail.as_view(), name="api-generation-detail"),
     path("generations/<uuid:generation_id>/stream/", generation_stream, name="api-generation-stream"),

@@ -144,7 +144,7 @@ def form_context(
     except NotFoundError as missing:
         error = error or missing
     is_other = bool(checkpoint and form.get("experts_of") and form["experts_of"] != checkpoint.slug)
-    chosen = form.getlist("experts")
+    chosen, others = form.getlist("experts"), form.getlist("other_experts")
     everyone = is_other or (not chosen and not is_submitted)
     values = {name: form.get(name, default) for name, default in DEFAULTS.items()}
     preset = presets.PRESETS.get(form.get("preset", ""))
@@ -154,9 +154,16 @@ def form_context(
     return {
         **_choices(checkpoint, values),
         "experts": [
-            {"expert": expert, "is_on": everyone or expert.slug in chosen, "share": None} for expert in experts
+            {
+                "expert": expert,
+                "is_on": everyone or expert.slug in chosen,
+                "is_other_on": is_other or not others or expert.slug in others,
+                "share": None,
+            }
+            for expert in experts
         ],
         "error": error,
+        "is_compared": form.get("kind", "") != "",
         "again": form.get("again", ""),
         "after": form.get("after", ""),
         "is_open": bool(form.get("preset") or form.get("fill") or (error is not None and error.field in OPENED_BY)),
@@ -171,6 +178,7 @@ def answer_context(made: Generation) -> dict[str, Any]:
             {
                 "expert": expert,
                 "is_on": expert.slug in made.experts,
+                "is_other_on": expert.slug in made.experts,
                 "share": made.routing_shares.get(expert.slug),
                 "percent": round(100 * made.routing_shares.get(expert.slug, 0)),
             }

@@ -16,6 +16,7 @@ from webapp.errors import FairgroundError, NotFoundError
 from webapp.ownership import author_of
 from webapp.playground import services
 from webapp.playground.availability import withdrawn_slugs
+from webapp.playground.comparing import own_comparisons
 from webapp.playground.conversations import first_question, own_conversations, shown_turns
 from webapp.playground.question_form import answer_context, form_context, kept_values, question_link, read_question
 from webapp.playground.routing import routing_context
@@ -52,6 +53,7 @@ def history(request: HttpRequest) -> HttpResponse:
         ],
         "next": shown[-1].created_at.isoformat() if len(listed) > N_LISTED else "",
         "is_first_page": before is None,
+        "comparisons": [] if before else own_comparisons(author_of(request))[:N_LISTED],
     }
     return render(request, "playground/history.html", context)
 
