@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from arena.api import battles, boards, contestants, quality, rules
+from arena.api import battles, boards, contestants, effects, quality, rules
 from arena.streaming import battle_stream
 
 BATTLE = "arena/battles/<uuid:battle_id>/"
@@ -33,5 +33,6 @@ urlpatterns = [
     path("arena/leaderboard/", boards.LeaderboardNow.as_view(), name="api-arena-leaderboard"),
     path("arena/leaderboards/", boards.LeaderboardList.as_view(), name="api-arena-leaderboards"),
     path("arena/leaderboards/<uuid:board_id>/", boards.LeaderboardDetail.as_view(), name="api-arena-board"),
+    path("arena/effects/", effects.EffectsDetail.as_view(), name="api-arena-effects"),
     path("arena/quality/", quality.QualityDetail.as_view(), name="api-arena-quality"),
 ]

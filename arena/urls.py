@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from arena.views import battles, boards, contestants, method, quality
+from arena.views import battles, boards, contestants, effects, method, quality
 
 app_name = "arena"
 urlpatterns = [
@@ -24,6 +24,7 @@ urlpatterns = [
     path("arena/contestants/<uuid:contestant_id>/", contestants.contestant, name="contestant"),
     path("arena/pairs/<uuid:first_id>/<uuid:second_id>/", contestants.pair, name="pair"),
     path("arena/providers/<slug:slug>/", contestants.provider, name="provider"),
+    path("arena/effects/", effects.effects, name="effects"),
     path("arena/quality/", quality.quality, name="quality"),
     path("arena/method/", method.method, name="method"),
 ]

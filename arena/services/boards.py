@@ -171,7 +171,7 @@ def _rate(
         [v.side_a for v in votes],
         [v.side_b for v in votes],
         [v.verdict for v in votes],
-        p_pair=[_share(v.probability) for v in votes],
+        p_pair=[share_of(v.probability) for v in votes],
         voter=[v.voter for v in votes],
         covariates=covariates or None,
         contestants=contestants,
@@ -179,7 +179,8 @@ def _rate(
     return rate(table, rules_of(policy).rating_options(covariates=tuple(covariates)))
 
 
-def _share(fraction: str) -> float:
+def share_of(fraction: str) -> float:
+    """Return an exact probability as a float."""
     numerator, denominator = fraction.split("/")
     return int(numerator) / int(denominator)
 
