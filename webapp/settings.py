@@ -304,6 +304,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600} if REDIS_URL else {"polling_interval": 0.01}
 CELERY_TASK_DEFAULT_QUEUE = "trace"
 CELERY_TASK_ROUTES = {
+    "webapp.playground.publish_matches": {"queue": "trace"},
     "tracer.*": {"queue": "trace"},
     "webapp.playground.*": {"queue": "model"},
     "arena.*": {"queue": "rank"},

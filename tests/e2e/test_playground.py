@@ -135,3 +135,18 @@ def test_a_link_fills_the_form_and_asks_nothing(phone: Page) -> None:
     expect(phone.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
     expect(phone.get_by_text("The answer will stand here.")).to_be_visible()
     assert phone.locator("html").evaluate("node => node.scrollWidth") <= 360
+
+
+def test_matches_appear_while_the_answer_is_made(page: Page) -> None:
+    page.goto("/playground/")
+    page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    page.get_by_label("Show matches while it answers").check()
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_label("Temperature").fill("0")
+    page.get_by_label("New tokens at most").fill("320")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("#answer[aria-busy] [data-answer] mark").first).to_be_visible(timeout=LONG_MS)
+    traced = page.get_by_role("article", name="Traced text")
+    expect(traced).to_be_visible(timeout=LONG_MS)
+    assert traced.text_content() == page.locator("[data-answer]").text_content()
+    assert_accessible(page)

@@ -18,8 +18,9 @@ from tracer.engine.errors import (
     TraceCancelledError,
 )
 from tracer.engine.layout import Manifest
+from tracer.engine.memory import TraceMemory
 from tracer.engine.parameters import Boundaries, RankBy, TraceParameters
-from tracer.engine.pipeline import Disclosure, SearchableCorpus, trace_text
+from tracer.engine.pipeline import Disclosure, SearchableCorpus, preview_spans, trace_text
 from tracer.engine.reader import IndexReader, StoredDocument, Verification, validate_index
 from tracer.engine.relevance import Relevance
 from tracer.engine.results import FoundDocument, Match, Span, TraceResult
@@ -50,10 +51,12 @@ __all__ = [
     "StockRefusedError",
     "StoredDocument",
     "TraceCancelledError",
+    "TraceMemory",
     "TraceParameters",
     "TraceResult",
     "Verification",
     "build_index",
+    "preview_spans",
     "read_corpus_file",
     "trace_text",
     "validate_index",

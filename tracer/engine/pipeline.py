@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from tracer.engine.boundaries import find_boundaries
 from tracer.engine.errors import TraceCancelledError
+from tracer.engine.memory import TraceMemory
 from tracer.engine.parameters import TraceParameters
 from tracer.engine.privacy import mask_personal_data
 from tracer.engine.reader import IndexReader, StoredDocument
@@ -85,10 +86,12 @@ def trace_text(
     prompt: str = "",
     parameters: TraceParameters | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    memory: TraceMemory | None = None,
 ) -> TraceResult:
     """Find where the words of `text` stand in `corpora`.
 
-    Raises `IndexFileError` when an index was damaged since it was opened, `TraceCancelledError`
+    `memory` is what searches of the text's beginnings in the same corpora left; it saves work and
+    changes nothing. Raises `IndexFileError` when an index was damaged since it was opened, `TraceCancelledError`
     when `cancelled()` becomes true. The same arguments give the same result, timings apart.
     """
     trace = _Trace(text, prompt, parameters or TraceParameters(), cancelled)
@@ -96,7 +99,7 @@ def trace_text(
     n_tokens = 0
     for group in _groups_by_tokenizer(corpora):
         members = [(corpus, list(readers)) for corpus, readers in group]
-        spans, n_group_tokens = _spans_of_group(trace, members)
+        spans, n_group_tokens = _spans_of_group(trace, members, memory)
         n_tokens = max(n_tokens, n_group_tokens)
         found += [(span, members, n_group_tokens) for span in spans]
     with trace.stage("documents"):
@@ -119,6 +122,22 @@ def trace_text(
     )
 
 
+def preview_spans(
+    text: str,
+    corpora: Sequence[SearchableCorpus],
+    *,
+    parameters: TraceParameters | None = None,
+    memory: TraceMemory | None = None,
+) -> tuple[Span, ...]:
+    """Return the spans that `trace_text` would, without their documents, so without matches and relevance."""
+    trace = _Trace(text, "", parameters or TraceParameters(), lambda: False)
+    spans = []
+    for group in _groups_by_tokenizer(corpora):
+        members = [(corpus, list(readers)) for corpus, readers in group]
+        spans += [_to_span(trace, span, members, [], {}) for span in _spans_of_group(trace, members, memory)[0]]
+    return tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
+
+
 def _groups_by_tokenizer(
     corpora: Sequence[SearchableCorpus],
 ) -> list[list[tuple[SearchableCorpus, list[IndexReader]]]]:
@@ -135,7 +154,7 @@ def _groups_by_tokenizer(
 
 
 def _spans_of_group(
-    trace: _Trace, members: list[tuple[SearchableCorpus, list[IndexReader]]]
+    trace: _Trace, members: list[tuple[SearchableCorpus, list[IndexReader]]], memory: TraceMemory | None
 ) -> tuple[list[TokenSpan], int]:
     readers = [reader for _, own in members for reader in own]
     tokenizer = readers[0].tokenizer
@@ -143,7 +162,8 @@ def _spans_of_group(
         tokens = tokenizer.encode(trace.text)
     with trace.stage("search"):
         boundaries = find_boundaries(trace.text, tokens, tokenizer, trace.parameters.boundaries)
-        spans = find_spans(tokens, boundaries, readers, trace.parameters)
+        remembered = memory.of(tokenizer.digest) if memory is not None else None
+        spans = find_spans(tokens, boundaries, readers, trace.parameters, remembered)
         chosen = choose_spans(spans, len(tokens.ids), trace.parameters)
     shown = [_without_outer_space(trace.text, span) for span in chosen]
     return [span for span in shown if span is not None], len(tokens.ids)

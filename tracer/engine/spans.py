@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracer.engine.boundaries import TextBoundaries
+from tracer.engine.memory import SpanMemory, search_longest, search_ranges
 from tracer.engine.parameters import RankBy, TraceParameters
 from tracer.engine.reader import IndexReader
 from tracer.engine.search import Positions
@@ -42,26 +43,27 @@ def find_spans(
     boundaries: TextBoundaries,
     readers: Sequence[IndexReader],
     parameters: TraceParameters,
+    memory: SpanMemory | None = None,
 ) -> list[TokenSpan]:
     """Return the maximal spans in order of their start (Liu et al., arXiv 2504.07096, section 3).
 
     For every allowed start the longest prefix that occurs in any shard, cut at the limit and
     backed off to a word's end; spans inside an earlier one, too short or too frequent are dropped.
+    `memory` is of an earlier version of the text in the same readers.
     """
     n = len(tokens.ids)
     starts = np.flatnonzero(boundaries.may_begin)
     if not n or not len(starts):
         return []
-    longest = np.zeros(len(starts), np.int64)
     limits = boundaries.limits[starts] - starts
-    for reader in readers:
-        reader.longest(_stored(tokens, reader), starts, limits, longest)
+    search = search_longest if memory is None else memory.longest
+    longest = search(tokens, readers, starts, limits)
     last_allowed = np.maximum.accumulate(np.where(boundaries.may_end, np.arange(n + 1), -1))
     ends = np.maximum(last_allowed[starts + longest], starts)
     keep = (ends - starts >= parameters.min_length_tokens) & (ends > starts)
     keep &= np.append(True, ends[1:] > np.maximum.accumulate(ends)[:-1])
     starts, ends = starts[keep], ends[keep]
-    ranges = [reader.ranges(_stored(tokens, reader), starts, ends - starts) for reader in readers]
+    ranges = (search_ranges if memory is None else memory.ranges)(tokens, readers, starts, ends)
     total = sum((r[..., 1] - r[..., 0]).sum(0) for r in ranges)
     log_probabilities = _log_probabilities(tokens.ids, readers)
     sums = np.append(0.0, np.cumsum(log_probabilities))
@@ -98,10 +100,6 @@ def choose_spans(spans: list[TokenSpan], n_tokens: int, parameters: TraceParamet
     else:
         ranked = sorted(spans, key=lambda span: (-span.length_tokens, span.unigram_logprob, span.token_start))
     return sorted(ranked[:limit], key=lambda span: span.token_start)
-
-
-def _stored(tokens: TokenizedText, reader: IndexReader) -> npt.NDArray[np.unsignedinteger]:
-    return tokens.ids.astype(reader.shards[0].tokens.dtype)
 
 
 def _log_probabilities(ids: Positions, readers: Sequence[IndexReader]) -> npt.NDArray[np.float64]:

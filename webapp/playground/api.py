@@ -102,6 +102,9 @@ class GenerationRequestSerializer(serializers.Serializer[Any]):
         required=False, allow_null=True, default=None, help_text="Log probabilities with that many alternatives."
     )
     thinking = ThinkingSerializer(required=False, allow_null=True, default=None)
+    is_traced_live = serializers.BooleanField(
+        required=False, default=False, help_text="Search while it is made (stream `matches/`) and trace it at the end."
+    )
 
 
 class GenerationSerializer(serializers.ModelSerializer[Generation]):
@@ -124,6 +127,7 @@ class GenerationSerializer(serializers.ModelSerializer[Generation]):
             "model_prompt",
             "stop",
             "thinking",
+            "is_traced_live",
             "experts",
             "max_tokens",
             "temperature",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from webapp.playground import api, api_comparisons, api_opt_outs
-from webapp.playground.streaming import generation_stream
+from webapp.playground.streaming import generation_stream, matches_stream_view
 
 urlpatterns = [
     path("experts/", api.ExpertList.as_view(), name="api-expert-list"),
@@ -22,6 +22,7 @@ urlpatterns = [
     path("generations/", api.GenerationCreate.as_view(), name="api-generation-create"),
     path("generations/<uuid:generation_id>/", api.GenerationDetail.as_view(), name="api-generation-detail"),
     path("generations/<uuid:generation_id>/stream/", generation_stream, name="api-generation-stream"),
+    path("generations/<uuid:generation_id>/matches/", matches_stream_view, name="api-generation-matches"),
     path("generations/<uuid:generation_id>/cancel/", api.GenerationCancel.as_view(), name="api-generation-cancel"),
     path("generations/<uuid:generation_id>/routing/", api.GenerationRouting.as_view(), name="api-generation-routing"),
     path("generations/<uuid:generation_id>/trace/", api.GenerationTrace.as_view(), name="api-generation-trace"),

@@ -34,11 +34,12 @@ DEFAULTS = {
     "stop": "",
     "think_min": "",
     "think_max": "",
+    "live": "",
     "visibility": str(Visibility.LINK),
 }
 #: How the model reads the question: as its checkpoint is made for, as a conversation, as text to go on.
 FORMS = {"": None, "chat": True, "text": False}
-SHARED = ("system_prompt", "form", "max_tokens", "temperature", "top_p", "stop", "think_min", "think_max")
+SHARED = ("system_prompt", "form", "max_tokens", "temperature", "top_p", "stop", "think_min", "think_max", "live")
 #: Fields of the folded part: an error in one of them opens it.
 OPENED_BY = frozenset(
     {"max_tokens", "temperature", "top_p", "seed", "stop", "thinking", "is_chat", "visibility", "checkpoint"}
@@ -65,6 +66,7 @@ def read_question(form: QueryDict, author: Author) -> dict[str, Any]:
         "stop": read_stops(form.get("stop", "")),
         "is_chat": FORMS[form.get("form", "")],
         "thinking": _thinking(form),
+        "is_traced_live": bool(form.get("live")),
         "checkpoint": checkpoint.slug,
         "author": author,
         "visibility": form.get("visibility") or Visibility.LINK,
@@ -201,6 +203,7 @@ def values_of(made: Generation) -> dict[str, str]:
         "stop": write_stops(own_stops),
         "think_min": str(thinking.get("min_tokens", "")),
         "think_max": str(thinking.get("max_tokens", "")),
+        "live": "1" if made.is_traced_live else "",
         "visibility": made.visibility,
     }
 

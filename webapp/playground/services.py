@@ -13,10 +13,11 @@ from typing import Any
 import structlog
 from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from tracer.models import Trace
 from tracer.services import request_trace
-from webapp.errors import ConflictError, ForbiddenError, NotFoundError
+from webapp.errors import ConflictError, FairgroundError, ForbiddenError, NotFoundError
 from webapp.inference import (
     ChatMessage,
     FinishEvent,
@@ -35,6 +36,7 @@ from webapp.playground.availability import withdrawn_slugs
 from webapp.playground.bus import BusEvent, token_bus
 from webapp.playground.checkpoints import add_checkpoint as add_checkpoint
 from webapp.playground.checkpoints import default_checkpoint as default_checkpoint
+from webapp.playground.live import INTERVAL_S, matches_stream
 from webapp.playground.models import Generation
 from webapp.playground.turns import whose_turn
 from webapp.queueing import enqueue_on_commit
@@ -221,7 +223,7 @@ def _relay(generation: Generation, handle: GenerationHandle) -> tuple[list[Token
     """Publish tokens as they come; look now and then whether somebody asked to stop, also while it waits."""
     bus, stream = token_bus(), str(generation.id)
     tokens: list[TokenEvent] = []
-    next_poll = time.monotonic()
+    next_poll = next_look = time.monotonic()
     while True:
         event = handle.next_event(timeout_s=CANCEL_POLL_S)
         if isinstance(event, FinishEvent):
@@ -233,6 +235,9 @@ def _relay(generation: Generation, handle: GenerationHandle) -> tuple[list[Token
                 data["logprob"] = logprob_data(event)
             bus.publish(stream, BusEvent(len(tokens), "token", data))
         now = time.monotonic()
+        if generation.is_traced_live and event is not None and now >= next_look:
+            next_look = now + INTERVAL_S
+            enqueue_on_commit(import_string("webapp.playground.tasks.publish_matches"), generation.id)
         if now >= next_poll:
             next_poll = now + CANCEL_POLL_S
             if bus.is_cancelled(stream):
@@ -281,12 +286,24 @@ def _end(generation: Generation, *fields: str) -> None:
     values = {name: getattr(generation, name) for name in ("status", "error", "finish_reason", "finished_at", *fields)}
     rows = Generation.objects.get_queryset().unfinished()  # type: ignore[attr-defined]
     if rows.filter(pk=generation.pk, n_starts=generation.n_starts).update(**values):
+        if generation.is_traced_live and generation.text.strip():
+            _trace_at_end(generation)
         _publish_end(generation)
+
+
+def _trace_at_end(generation: Generation) -> None:
+    """Ask for the trace; an answer that cannot be traced now, such as for want of an index, is still an answer."""
+    try:
+        generation.trace = trace_generation(generation.id, author=generation.owner)
+    except FairgroundError as error:
+        log.warning("answer not traced", generation=str(generation.id), error=str(error))
 
 
 def _publish_end(generation: Generation) -> None:
     """Publish the last event after the row is stored, so that a reader told of the end can read it."""
     token_bus().publish(str(generation.id), BusEvent(10**9, "done", end_data(generation)))
+    if generation.is_traced_live:
+        token_bus().publish(matches_stream(generation.id), BusEvent(10**9, "done", matches_end(generation)))
 
 
 def end_data(generation: Generation) -> dict[str, Any]:
@@ -297,6 +314,11 @@ def end_data(generation: Generation) -> dict[str, Any]:
         "error": generation.error,
         "routing_shares": generation.routing_shares,
     }
+
+
+def matches_end(generation: Generation) -> dict[str, Any]:
+    """Return what the last event of a stream of matches says: the trace, where the answer has one."""
+    return {"trace": str(generation.trace_id) if generation.trace_id else None}
 
 
 def cancel_generation(generation_id: uuid.UUID | str, *, author: Author) -> Generation:

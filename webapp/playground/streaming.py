@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -19,17 +19,29 @@ from webapp.errors import FairgroundError
 from webapp.limits import principal_of
 from webapp.ownership import author_of
 from webapp.playground.bus import BusEvent, token_bus
+from webapp.playground.live import matches_stream
 from webapp.playground.models import Generation
-from webapp.playground.services import end_data, get_generation
+from webapp.playground.services import end_data, get_generation, matches_end
 from webapp.problems import problem_response
 from webapp.stream_slots import LIFE_S, free_slot, keep_slot, take_slot
 
 WAIT_S = 3.0
+Follow = Callable[[uuid.UUID, int], AsyncIterator[BusEvent | None]]
 
 
 @require_GET
 async def generation_stream(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponseBase:
     """Relay tokens until the end; `Last-Event-ID` continues after that event."""
+    return await _relay(request, generation_id, follow)
+
+
+@require_GET
+async def matches_stream_view(request: HttpRequest, generation_id: uuid.UUID) -> HttpResponseBase:
+    """Relay the matches of an answer that is traced while it is made, until its trace begins."""
+    return await _relay(request, generation_id, follow_matches)
+
+
+async def _relay(request: HttpRequest, generation_id: uuid.UUID, follow_it: Follow) -> HttpResponseBase:
     try:
         slot = await sync_to_async(_admit)(request, generation_id)
     except FairgroundError as error:
@@ -37,18 +49,18 @@ async def generation_stream(request: HttpRequest, generation_id: uuid.UUID) -> H
     last = request.headers.get("Last-Event-ID", "")
     after = int(last) if last.isdecimal() and len(last) < 12 else 0
     response = StreamingHttpResponse(
-        _events(generation_id, after, slot), content_type="text/event-stream; charset=utf-8"
+        _events(follow_it(generation_id, after), slot), content_type="text/event-stream; charset=utf-8"
     )
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-async def _events(generation_id: uuid.UUID, after: int, slot: str) -> AsyncIterator[bytes]:
+async def _events(events: AsyncIterator[BusEvent | None], slot: str) -> AsyncIterator[bytes]:
     kept_at = time.monotonic()
     try:
         yield b": connected\n\n"
-        async for event in follow(generation_id, after):
+        async for event in events:
             if time.monotonic() - kept_at > LIFE_S / 3:
                 kept_at = time.monotonic()
                 await sync_to_async(keep_slot)(slot)
@@ -57,16 +69,27 @@ async def _events(generation_id: uuid.UUID, after: int, slot: str) -> AsyncItera
         await asyncio.shield(sync_to_async(free_slot)(slot))
 
 
-async def follow(generation_id: uuid.UUID, after: int = 0) -> AsyncIterator[BusEvent | None]:
+def follow(generation_id: uuid.UUID, after: int = 0) -> AsyncIterator[BusEvent | None]:
     """Yield a generation's events to its last one; None now and then while nothing happens."""
+    return _follow(str(generation_id), generation_id, after, _stored_events)
+
+
+def follow_matches(generation_id: uuid.UUID, after: int = 0) -> AsyncIterator[BusEvent | None]:
+    """Yield the spans found so far, each time all of them, and at the end the trace."""
+    return _follow(matches_stream(generation_id), generation_id, after, _stored_matches)
+
+
+async def _follow(
+    stream: str, generation_id: uuid.UUID, after: int, stored: Callable[[Generation, int], list[BusEvent]]
+) -> AsyncIterator[BusEvent | None]:
     bus = token_bus()
     while True:
-        events = await bus.read(str(generation_id), after, WAIT_S)
+        events = await bus.read(stream, after, WAIT_S)
         if not events:
             generation = await sync_to_async(_read_row)(generation_id)
             if generation is None:
                 return
-            events = _stored_events(generation, after)
+            events = stored(generation, after)
             if not events:
                 yield None
         for event in events:
@@ -115,6 +138,11 @@ def _stored_events(generation: Generation, after: int) -> list[BusEvent]:
             data["logprob"] = generation.logprobs[number - 1]
         tokens.append(BusEvent(number, "token", data))
     return [*(token for token in tokens if token.number > after), BusEvent(10**9, "done", end_data(generation))]
+
+
+def _stored_matches(generation: Generation, after: int) -> list[BusEvent]:
+    """Return the end of the matches of a finished answer; its trace has them all."""
+    return [BusEvent(10**9, "done", matches_end(generation))] if generation.is_finished else []
 
 
 def _format(event: BusEvent) -> bytes:

@@ -7,13 +7,19 @@ from typing import Any
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutdown
 
-from webapp.playground import engines, services
+from webapp.playground import engines, live, services
 
 
 @shared_task(name="webapp.playground.run_generation")
 def run_generation(generation_id: str) -> None:
     """Make one answer: this one, or one whose turn comes before."""
     services.run_in_turn(generation_id)
+
+
+@shared_task(name="webapp.playground.publish_matches")
+def publish_matches(generation_id: str) -> None:
+    """Show the matches of one answer so far; runs where the indexes are."""
+    live.publish_matches(generation_id)
 
 
 @worker_ready.connect
