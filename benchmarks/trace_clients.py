@@ -5,7 +5,8 @@
 
 PostgreSQL, Redis, web and workers are its own, on loopback. The index is of text of installed packages.
 A client posts a text, reads the trace with `Prefer: wait`, checks that it is done, and posts the next.
-Prints traces a second beside the most that this machine could do if the engine alone ran on all cores.
+Prints traces a second, the processor time of each service a trace, and the rate that this time allows on all
+cores: the figure that counts where the machine is shared.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.production import production
+from benchmarks.production import Production, production
 from benchmarks.trace import TOKENIZER, installed_text, read_answers, spliced_answers
 from tracer.engine import IndexReader, SearchableCorpus, trace_text
 
@@ -74,8 +75,8 @@ class Client(threading.Thread):
 
 
 @contextmanager
-def running_site(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, IndexReader]]:
-    """Yield the address of a site of its own with one index, and that index."""
+def running_site(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[Production, IndexReader]]:
+    """Yield a site of its own with one index, and that index."""
     corpus = folder / "corpus.jsonl"
     with corpus.open("w", encoding="utf-8") as out:
         for number, document in enumerate(installed_text(int(arguments.megabytes * 1e6))):
@@ -87,18 +88,32 @@ def running_site(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[
         site.start("web", [*site.commands["web"], "--processes", str(arguments.web)])
         site.start("worker-trace", [*site.commands["worker-trace"], "--concurrency", str(arguments.workers)])
         [index] = (folder / "data" / "indexes" / CORPUS).iterdir()
-        yield site.address, IndexReader.open(index)
+        yield site, IndexReader.open(index)
 
 
-def engine_s(reader: IndexReader, answers: list[dict[str, str]]) -> float:
-    """Return the seconds of one trace in this process, searching and scoring only, warm."""
+def processor_s(site: Production) -> dict[str, float]:
+    """Return the seconds of processor time that each service has used, and this process as `clients`."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    used = dict.fromkeys(site.running, 0.0)
+    groups = {process.pid: name for name, process in site.running.items()}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with suppress(OSError):
+                if name := groups.get(os.getpgid(int(folder.name))):
+                    numbers = (folder / "stat").read_text().rpartition(")")[2].split()
+                    used[name] += (int(numbers[11]) + int(numbers[12])) / ticks
+    return {**used, "clients": time.process_time()}
+
+
+def engine_ms(reader: IndexReader, answers: list[dict[str, str]]) -> float:
+    """Return the milliseconds of one trace in this process, searching and scoring only, warm."""
     corpora = [SearchableCorpus(CORPUS, [reader])]
     for answer in answers[:5]:
         trace_text(answer["text"], corpora)
     begin = time.perf_counter()
     for answer in answers:
         json.dumps(trace_text(answer["text"], corpora, prompt=answer["prompt"]).to_dict())
-    return (time.perf_counter() - begin) / len(answers)
+    return (time.perf_counter() - begin) * 1000 / len(answers)
 
 
 def ask(address: str, answers: list[dict[str, str]], n_clients: int, seconds: float) -> list[Client]:
@@ -126,23 +141,30 @@ def main() -> None:
     parser.add_argument("--web", type=int, default=1, help="web processes")
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-") as name, running_site(arguments, Path(name)) as (address, reader):
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, running_site(arguments, Path(name)) as (site, reader):
         answers = _read_questions(arguments.answers) or [
             {"text": text, "prompt": ""} for text in spliced_answers(reader, 40)
         ]
-        alone = engine_s(reader, answers)
-        ask(address, answers, arguments.clients, 3)
-        before = os.getloadavg()[0]
-        begin = time.perf_counter()
-        clients = ask(address, answers, arguments.clients, arguments.seconds)
+        alone = engine_ms(reader, answers)
+        print(f"index {reader.n_tokens:,} tokens; {len(answers)} answers; engine alone {alone:.1f} ms a trace")
+        ask(site.address, answers, arguments.clients, 3)
+        before, load, begin = processor_s(site), os.getloadavg()[0], time.perf_counter()
+        clients = ask(site.address, answers, arguments.clients, arguments.seconds)
         seconds = time.perf_counter() - begin
-        waits = sorted(wait for client in clients for wait in client.waits_s)
-        rate, bound = len(waits) / seconds, (os.cpu_count() or 1) / alone
-        n_reads = sum(client.n_reads for client in clients) / len(waits)
-        print(f"index {reader.n_tokens:,} tokens; {len(answers)} answers; load average before {before:.1f}")
-        print(f"{arguments.clients} clients: {rate:.1f} traces/s; {len(waits)} traces, {n_reads:.2f} reads each")
-        print(f"wait: median {statistics.median(waits):.3f} s, p95 {waits[int(0.95 * len(waits))]:.3f} s")
-        print(f"engine alone: {alone * 1000:.1f} ms a trace, at most {bound:.0f}/s; {rate / bound:.0%} of it")
+        spent = {name: used - before[name] for name, used in processor_s(site).items()}
+        report(clients, seconds, spent, load)
+
+
+def report(clients: list[Client], seconds: float, spent: dict[str, float], load: float) -> None:
+    """Print the rate, the waits, and where the time went."""
+    waits = sorted(wait for client in clients for wait in client.waits_s)
+    n_reads = sum(client.n_reads for client in clients) / len(waits)
+    print(f"{len(clients)} clients: {len(waits) / seconds:.1f} traces/s, {n_reads:.2f} reads each; load {load:.1f}")
+    print(f"wait: median {statistics.median(waits):.3f} s, p95 {waits[int(0.95 * len(waits))]:.3f} s")
+    each = {name: used * 1000 / len(waits) for name, used in spent.items()}
+    total, n_cores = sum(each.values()), os.cpu_count() or 1
+    print("processor ms a trace: " + ", ".join(f"{name} {ms:.1f}" for name, ms in each.items()) + f"; sum {total:.1f}")
+    print(f"so {n_cores} cores allow {n_cores * 1000 / total:.1f} traces/s")
 
 
 def _read_questions(path: Path | None) -> list[dict[str, str]]:

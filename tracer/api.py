@@ -192,7 +192,7 @@ class TraceDetail(APIView):
         parameters=[PREFER],
         responses={200: TraceSerializer, 304: OpenApiResponse(description="Not modified"), 404: PROBLEM},
     )
-    def get(self, request: Request, trace_id: uuid.UUID) -> Response:
+    def get(self, request: Request, trace_id: uuid.UUID) -> HttpResponse:
         """Return a trace; poll until its status is done, failed or cancelled."""
         author = author_of(request)
         trace = services.get_trace(trace_id, author=author)
@@ -246,7 +246,7 @@ class _Part(APIView):
 
     member = ""
 
-    def page(self, request: Request, trace_id: uuid.UUID) -> Response:
+    def page(self, request: Request, trace_id: uuid.UUID) -> HttpResponse:
         """Return `?page_size=` entries from `?start=` on, and the address of the next page."""
         asked = PageSerializer(data=request.query_params.dict())
         asked.is_valid(raise_exception=True)
@@ -264,7 +264,7 @@ class TraceSpans(_Part):
     member = "spans"
 
     @extend_schema(parameters=[PageSerializer], responses={200: PartSerializer, 400: PROBLEM, 404: PROBLEM})
-    def get(self, request: Request, trace_id: uuid.UUID) -> Response:
+    def get(self, request: Request, trace_id: uuid.UUID) -> HttpResponse:
         """Return a page of spans, in order of the text."""
         return self.page(request, trace_id)
 
@@ -275,7 +275,7 @@ class TraceDocuments(_Part):
     member = "documents"
 
     @extend_schema(parameters=[PageSerializer], responses={200: PartSerializer, 400: PROBLEM, 404: PROBLEM})
-    def get(self, request: Request, trace_id: uuid.UUID) -> Response:
+    def get(self, request: Request, trace_id: uuid.UUID) -> HttpResponse:
         """Return a page of documents, most relevant first."""
         return self.page(request, trace_id)
 
@@ -288,14 +288,15 @@ def _finished(request: Request, trace_id: uuid.UUID) -> dict[str, Any]:
     return present_trace(trace, author=author)
 
 
-def _unless_known(request: Request, body: dict[str, Any]) -> Response:
+def _unless_known(request: Request, body: dict[str, Any]) -> HttpResponse:
     """Answer 304 when the client has this very body. What is shown may change by takedown, so it is never stale."""
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
-    headers = {"ETag": f'"{digest[:32]}"', "Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
+    content = json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     known = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
-    if headers["ETag"] in known:
-        return Response(status=304, headers=headers)
-    return Response(body, headers=headers)
+    response = HttpResponse(status=304) if tag in known else HttpResponse(content, content_type="application/json")
+    for name, value in {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}.items():
+        response[name] = value
+    return response
 
 
 class DocumentDetail(APIView):

@@ -10,14 +10,17 @@ from asgiref.sync import sync_to_async
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
+import django
 from django.conf import settings
-from django.core.asgi import get_asgi_application
+
+from webapp.one_hop import OneHopHandler
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
+django_application = OneHopHandler()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -15,11 +16,18 @@ def storable(text: str) -> str:
 
 
 def storable_json(value: Any) -> Any:
-    """Apply `storable` to every string of a JSON value."""
+    """Apply `storable` to every string of a JSON value; one that needs nothing is returned as it is."""
+    text = json.dumps(value, ensure_ascii=False)
+    if "\\u0000" not in text and not _UNSTORABLE.search(text):
+        return value
+    return _replaced(value)
+
+
+def _replaced(value: Any) -> Any:
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, dict):
-        return {storable(str(key)): storable_json(item) for key, item in value.items()}
+        return {storable(str(key)): _replaced(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [storable_json(item) for item in value]
+        return [_replaced(item) for item in value]
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from enum import StrEnum
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -29,21 +30,24 @@ def bm25_scores(query: str, texts: list[str]) -> npt.NDArray[np.float64]:
     score = Σ_w idf(w) · f(w) · (k1 + 1) / (f(w) + k1 · (1 − b + b · |d| / mean |d|)), idf(w) =
     log((N − n(w) + ½) / (n(w) + ½)); a negative idf becomes a quarter of the mean one.
     """
+    queried = Counter(_WORD.findall(query.lower()))
     counts = [Counter(_WORD.findall(text.lower())) for text in texts]
     lengths = np.array([counter.total() for counter in counts], dtype=float)
     if not texts or not lengths.sum():
         return np.zeros(len(texts))
-    frequency = Counter(word for counter in counts for word in counter)
-    idf = {word: np.log((len(texts) - n + 0.5) / (n + 0.5)) for word, n in frequency.items()}
-    floor = EPSILON * sum(idf.values()) / len(idf)
-    wanted = [(word, n) for word, n in Counter(_WORD.findall(query.lower())).items() if word in idf]
-    scores = np.zeros(len(texts))
-    norm = K1 * (1 - B + B * lengths / lengths.mean())
-    for word, n in wanted:
-        found = np.array([counter[word] for counter in counts], dtype=float)
-        weight = idf[word] if idf[word] >= 0 else floor
-        scores += n * weight * found * (K1 + 1) / (found + norm)
-    return scores
+    n_with_word = Counter(chain.from_iterable(counts))
+    n = np.fromiter(n_with_word.values(), float, len(n_with_word))
+    idf = np.log((len(texts) - n + 0.5) / (n + 0.5))
+    weights = dict(zip(n_with_word, np.where(idf < 0, EPSILON * idf.mean(), idf).tolist(), strict=True))
+    norms = (K1 * (1 - B + B * lengths / lengths.mean())).tolist()
+    scores = [
+        sum(
+            queried[word] * weights[word] * counter[word] * (K1 + 1) / (counter[word] + norm)
+            for word in queried.keys() & counter.keys()
+        )
+        for counter, norm in zip(counts, norms, strict=True)
+    ]
+    return np.array(scores)
 
 
 def relevance_level(score: float, n_answer_characters: int) -> Relevance:

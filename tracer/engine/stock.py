@@ -155,9 +155,10 @@ def _read_line(pipe: IO[bytes], deadline: float) -> bytes:
     """Read one line; raises `TimeoutError` after the deadline, `EOFError` when the child is gone."""
     parts: list[bytes] = []
     n_bytes = 0
+    poll = select.poll()  # unlike select, for any file descriptor: many open indexes hold many
+    poll.register(pipe, select.POLLIN)
     while True:
-        ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise TimeoutError
         piece = os.read(pipe.fileno(), READ_BYTES)
         if not piece or n_bytes > MAX_REPLY_BYTES:

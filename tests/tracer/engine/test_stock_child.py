@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections import Counter
@@ -140,3 +141,18 @@ def test_says_what_is_missing_when_there_is_no_wheel(
     monkeypatch.setattr("tracer.engine.stock.find_spec", lambda name: None)
     with pytest.raises(StockMissingError, match="infini-gram"):
         stock.ask(make_reader(), "count", input_ids=[70])
+
+
+@needs_wheel
+def test_answers_when_more_files_are_open_than_select_can_name(make_reader: MakeReader, stock: StockEngine) -> None:
+    reader = make_reader()
+    ids = ids_of(reader, " the")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert stock.ask(reader, "ntd", prompt_ids=ids, max_support=10)["next"]
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
