@@ -165,6 +165,10 @@ def _search(asked: Asked) -> dict[str, Any]:
     documents = [
         {
             "doc_ix": hit.key,
+            "doc_len": None,
+            "disp_len": len(ids := asked.opened.reader.tokenizer.encode(hit.snippet).ids.tolist()),
+            "token_ids": ids,
+            "blocked": False,
             "metadata": json.dumps({"title": hit.title, "url": hit.url, "licence": hit.licence}),
             "spans": [
                 [hit.snippet[: hit.snippet_start], None],
@@ -175,7 +179,10 @@ def _search(asked: Asked) -> dict[str, Any]:
         }
         for hit in found.documents or ()
     ]
-    return {"cnt": found.count, "approx": found.is_approximate, "documents": documents}
+    cnf = asked.cnf()
+    known = {"token_ids": cnf} if asked.is_cnf else _with_tokens(asked, cnf[0][0])
+    indexes = list(range(len(documents)))
+    return {"cnt": found.count, "approx": found.is_approximate, "idxs": indexes, "documents": documents, **known}
 
 
 def _document(asked: Asked, *, by_rank: bool) -> dict[str, Any]:
@@ -194,15 +201,20 @@ def _document(asked: Asked, *, by_rank: bool) -> dict[str, Any]:
         raise BadInputError(f"ptr is {value}: pointers are multiples of {width}.", field="ptr")
     shown = asked.number("max_disp_len", 1000, MAX_SHOWN_TOKENS)
     document, token_start = document_at(reader, shard_number, value)
-    passage = read_passage(reader, shard_number, value, 1, shown // 2)
+    context = (shown - 1) // 2
+    passage = read_passage(reader, shard_number, value, 1, context)
     if passage.key in asked.opened.hidden:
         raise NotFoundError("This document was taken down.")
     begin, end = shard.token_range(document)
+    needle = begin + max(0, token_start)
+    first = max(begin, needle - context)
+    ids = shard.tokens[first : min(end, needle + 1 + context)].tolist()
     return {
         "doc_ix": passage.number,
         "doc_len": end - begin,
-        "disp_len": min(shown, end - begin),
-        "needle_offset": token_start,
+        "disp_len": len(ids),
+        "needle_offset": needle - first,
+        "token_ids": ids,
         "metadata": json.dumps(passage.facts),
         "text": passage.text,
         "blocked": False,

@@ -248,3 +248,54 @@ def test_says_what_is_wrong_when_a_compatible_request_is_bad(
     answer = ask_compat(client, **body)
     assert answer.status_code == 400
     assert answer.json()["error"]
+
+
+# As clients of api.infini-gram.io send them, with the members that they read of the answer.
+PHRASE = {"token_ids", "tokens", "latency"}
+DOCUMENT = {"doc_ix", "doc_len", "disp_len", "needle_offset", "metadata", "token_ids", "text", "blocked", "latency"}
+RECORDED: list[tuple[dict[str, Any], set[str]]] = [
+    ({"query_type": "count", "query": " music plays"}, {"count", "approx"} | PHRASE),
+    ({"query_type": "count", "query": " music AND stops"}, {"count", "approx", "token_ids", "latency"}),
+    ({"query_type": "prob", "query": " music plays"}, {"prompt_cnt", "cont_cnt", "prob"} | PHRASE),
+    (
+        {"query_type": "ntd", "query": " music", "max_support": 1000},
+        {"prompt_cnt", "result_by_token_id", "approx"} | PHRASE,
+    ),
+    (
+        {"query_type": "infgram_prob", "query": "Qqq music plays"},
+        {"prompt_cnt", "cont_cnt", "prob", "suffix_len", "longest_suffix"} | PHRASE,
+    ),
+    (
+        {"query_type": "infgram_ntd", "query": "Qqq music", "max_support": 1000},
+        {"prompt_cnt", "result_by_token_id", "approx", "suffix_len", "longest_suffix"} | PHRASE,
+    ),
+    ({"query_type": "find", "query": " music plays"}, {"cnt", "segment_by_shard"} | PHRASE),
+    (
+        {"query_type": "find_cnf", "query": " music AND stops", "max_clause_freq": 500000, "max_diff_tokens": 1000},
+        {"cnt", "approx", "ptrs_by_shard", "token_ids", "latency"},
+    ),
+    (
+        {"query_type": "search_docs", "query": "music plays", "maxnum": 10, "max_disp_len": 10000},
+        {"cnt", "approx", "idxs", "documents"} | PHRASE,
+    ),
+    ({"query_type": "get_doc_by_rank", "s": 0, "rank": 3, "max_disp_len": 5}, DOCUMENT),
+    ({"query_type": "get_doc_by_ptr", "s": 0, "ptr": 4, "max_disp_len": 10000}, DOCUMENT),
+]
+
+
+@needs_wheel
+@pytest.mark.parametrize(("body", "members"), RECORDED)
+def test_answers_each_recorded_request_with_the_members_clients_read(
+    client: Client, make_corpus: MakeCorpus, body: dict[str, Any], members: set[str]
+) -> None:
+    make_corpus(texts=TEXTS)
+    answer = ask_compat(client, **body)
+    assert answer.status_code == 200, answer.content
+    found = answer.json()
+    assert members <= set(found)
+    if "needle_offset" in members:
+        assert 0 <= found["needle_offset"] < found["disp_len"] == len(found["token_ids"]) <= body["max_disp_len"]
+        assert found["disp_len"] <= found["doc_len"]
+    for document in found.get("documents", []):
+        assert "".join(text for text, _ in document["spans"]) == document["text"]
+        assert document["disp_len"] == len(document["token_ids"])
