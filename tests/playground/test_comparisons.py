@@ -13,6 +13,7 @@ from tracer.models import Trace
 from tracer.services import run_trace
 from webapp.playground import services
 from webapp.playground.models import Checkpoint, Comparison, Generation
+from webapp.playground.personal import erase_personal, export_personal
 
 __all__ = ["make_corpus", "tokenizer_path"]
 EXPERTS = ["public", "web", "numerics", "symbolic"]
@@ -181,3 +182,24 @@ def test_shows_which_corpora_each_side_stands_in(
     assert '<th scope="row">fair</th>' in page
     assert "100 %" in page
     assert client.get(location).json()["is_finished"]
+
+
+def test_sides_keep_their_names_when_the_first_was_deleted(checkpoint: Checkpoint) -> None:
+    _, shown = made(owner(), kind="leave_one_out")
+    owner().delete(f"/api/v1/generations/{shown['sides'][0]['generation']['id']}/")
+
+    page = owner().get(f"/playground/comparisons/{shown['id']}/").content.decode()
+
+    assert "All experts" not in page
+    assert page.count(">Without ") >= 4
+
+
+def test_goes_with_the_person_who_made_it(checkpoint: Checkpoint) -> None:
+    made(owner(), masks=[EXPERTS, ["web"]], system_prompt="Be brief.")
+    researcher = User.objects.get(username="researcher")
+    identifier = str(Comparison.objects.get().id)
+
+    exported = list(export_personal(researcher))
+    assert [(row["comparison"], row["system_prompt"]) for row in exported] == [(identifier, "Be brief.")] * 2
+    erase_personal(researcher)
+    assert not Comparison.objects.exists()

@@ -13,6 +13,7 @@ from tests.playground.test_generation_api import read_stream
 from tests.playground.test_ownership import client_of
 from tests.tracer.conftest import MakeCorpus, make_corpus, tokenizer_path
 from tracer.services import run_trace
+from webapp.celery import app
 from webapp.jobs import JobStatus
 from webapp.playground import live, services
 from webapp.playground.bus import BusEvent, token_bus
@@ -149,3 +150,8 @@ def test_the_form_asks_for_it_and_links_keep_it(client: Client, checkpoint: Chec
     assert made.is_traced_live
     assert f'data-matches="/api/v1/generations/{made.id}/matches/"' in page
     assert 'name="live" value="1" checked' in page
+
+
+def test_looks_are_taken_where_the_indexes_are() -> None:
+    assert app.amqp.router.route({}, "webapp.playground.publish_matches")["queue"].name == "trace"
+    assert app.amqp.router.route({}, "webapp.playground.run_generation")["queue"].name == "model"

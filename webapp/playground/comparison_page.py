@@ -39,8 +39,9 @@ def comparison_context(comparison: Comparison, generations: Sequence[Generation]
     """Return what the page needs."""
     first = generations[0]
     titles = dict(first.checkpoint.experts.available().values_list("slug", "title"))
+    everyone = list(dict.fromkeys(slug for made in generations for slug in made.experts))
     sides = [
-        Side(made, _name(comparison, made, first, titles, number), _difference(first, made))
+        Side(made, _name(comparison, made, everyone, titles, number), _difference(first, made))
         for number, made in enumerate(generations)
     ]
     return {
@@ -55,8 +56,8 @@ def comparison_context(comparison: Comparison, generations: Sequence[Generation]
     }
 
 
-def _name(comparison: Comparison, made: Generation, first: Generation, titles: dict[str, str], number: int) -> str:
-    left_out = [slug for slug in first.experts if slug not in made.experts]
+def _name(comparison: Comparison, made: Generation, everyone: list[str], titles: dict[str, str], number: int) -> str:
+    left_out = [slug for slug in everyone if slug not in made.experts]
     if comparison.kind == Comparison.Kind.LEAVE_ONE_OUT:
         return f"Without {titles.get(left_out[0], left_out[0])}" if left_out else "All experts"
     return f"{'AB'[number] if number < 2 else number + 1}: {_mask_name(made, titles)}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from webapp.playground.models import Generation
+from webapp.playground.models import Comparison, Generation
 
 
 def export_personal(user: User) -> Iterator[dict[str, Any]]:
@@ -20,12 +20,18 @@ def export_personal(user: User) -> Iterator[dict[str, Any]]:
             "checkpoint": made.checkpoint.slug,
             "checkpoint_digest": made.checkpoint_digest,
             "experts": made.experts,
+            "system_prompt": made.system_prompt,
+            "messages": made.messages,
             "prompt": made.prompt,
             "text": made.text,
             "seed": made.seed,
+            "comparison": str(made.comparison_id) if made.comparison_id else None,
         }
 
 
 def erase_personal(user: User) -> None:
-    """Delete the person's questions and answers."""
-    Generation.objects.filter(created_by=user).delete()
+    """Delete the person's questions and answers, and the comparisons that these were sides of."""
+    own = Generation.objects.filter(created_by=user)
+    comparisons = list(own.exclude(comparison=None).values_list("comparison_id", flat=True).distinct())
+    own.delete()
+    Comparison.objects.filter(pk__in=comparisons).delete()
