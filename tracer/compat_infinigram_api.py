@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 from tracer import ngrams, registry
 from tracer.disclosure import apply_policies
 from tracer.engine import Boundaries, EngineError, RankBy, TraceParameters, trace_text
-from tracer.engine.occurrences import read_passage
+from tracer.engine.privacy import mask_personal_data
 from tracer.engine.tokens import TokenizedText
 from tracer.models import Corpus
 from webapp.errors import FairgroundError
@@ -159,37 +159,41 @@ def _document(
     opened: ngrams.Opened, span: dict[str, Any], match: dict[str, Any], document: dict[str, Any], asked: dict[str, Any]
 ) -> dict[str, Any]:
     """Return one document of a span; without the right to read it every text is the snippet."""
-    snippet = {"text": match["snippet"], "offset": match["snippet_start"]}
-    text, long, ids, number, length = snippet, snippet, [], None, None
+    encode = opened.reader.tokenizer.encode
+    snippet, before = match["snippet"], match["snippet"][: match["snippet_start"]].rstrip()
+    n_snippet, n_before = len(encode(snippet).ids), len(encode(before).ids)
+    shown = {"ids": [], "length": n_snippet, "offset": n_before, "text": snippet}
+    long, number, length = shown, None, None
     token_start = match["token_start"]
     if opened.policy.may_read_documents and token_start is not None:
         key = match["document"].split("/", 1)[1]
         number = registry.document_numbers(opened.reader)[key]
-        stored = opened.reader.document(number)
-        length = len(stored.token_ids)
-        n_tokens = span["length_tokens"]
-        shard, pointer = registry.pointer_of(opened.reader, number, token_start)
-        passages = [
-            read_passage(opened.reader, shard, pointer, n_tokens, asked[name])
-            for name in ("maximumContextLength", "maximumContextLengthLong")
-        ]
-        text, long = ({"text": passage.text, "offset": passage.start} for passage in passages)
-        begin = max(0, token_start - asked["maximumContextLength"])
-        ids = stored.token_ids[begin : token_start + n_tokens + asked["maximumContextLength"]].tolist()
+        tokens = opened.reader.document(number).token_ids
+        length, end = len(tokens), token_start + span["length_tokens"]
+        shown = _window(opened, tokens, token_start, end, asked["maximumContextLength"])
+        long = _window(opened, tokens, token_start, end, asked["maximumContextLengthLong"])
     facts = {name: document[name] for name in ("title", "url", "metadata")}
     return {
         "documentIndex": number,
         "documentLength": length,
-        "displayLength": len(ids),
-        "needleOffset": text["offset"],
+        "displayLength": shown["length"],
+        "needleOffset": shown["offset"],
         "metadata": {**facts, "licence": document["licence"] or opened.corpus.licence, "owner": opened.corpus.owner},
-        "tokenIds": ids,
-        "text": text["text"],
+        "tokenIds": shown["ids"],
+        "text": shown["text"],
         "blocked": False,
-        "displayLengthLong": len(long["text"]),
+        "displayLengthLong": long["length"],
         "needleOffsetLong": long["offset"],
         "textLong": long["text"],
         "displayOffsetSnippet": 0,
-        "needleOffsetSnippet": snippet["offset"],
-        "textSnippet": snippet["text"],
+        "needleOffsetSnippet": n_before,
+        "textSnippet": snippet,
     }
+
+
+def _window(opened: ngrams.Opened, tokens: Any, start: int, end: int, context: int) -> dict[str, Any]:
+    """Return a span's tokens with `context` more on either side; length and offset count tokens, as clients do."""
+    first = max(0, start - context)
+    ids = tokens[first : end + context]
+    text = mask_personal_data(opened.reader.tokenizer.to_bytes(ids).decode("utf-8", "replace"))
+    return {"ids": ids.tolist(), "length": len(ids), "offset": start - first, "text": text}

@@ -141,16 +141,14 @@ def _place(entry: Mapping[str, Any], words: str, text: str, starts: Sequence[int
 def _match(document: Any, words: str, corpus: str) -> dict[str, Any] | None:
     if not isinstance(document, Mapping) or document.get("blocked") is True:
         return None
-    snippet, offset = document.get("textSnippet"), document.get("needleOffsetSnippet")
+    snippet = document.get("textSnippet")
     if not isinstance(snippet, str) or len(snippet) > MAX_SNIPPET:
         return None
-    start = offset if _is_number(offset, 0, len(snippet)) else -1
-    while 0 <= start < len(snippet) and snippet[start].isspace():
-        start += 1
-    if start < 0 or not snippet.startswith(words, start):
-        start = snippet.find(words)
-    if start < 0:
+    # Its offsets count tokens that are not sent for snippets; the context is as wide on both sides.
+    places = [found.start() for found in re.finditer(re.escape(words), snippet)]
+    if not places:
         return None
+    start = min(places, key=lambda place: abs(2 * place + len(words) - len(snippet)))
     return {
         "document": f"{corpus}/{_key(document)}",
         "corpus": corpus,

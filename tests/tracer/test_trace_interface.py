@@ -165,9 +165,12 @@ def test_answers_clients_of_infinigram_api(client: Client, make_corpus: MakeCorp
         assert span["documents"]
         for document in span["documents"]:
             assert set(document) == DOCUMENT_MEMBERS
-            for text, offset in (("text", "needleOffset"), ("textLong", "needleOffsetLong")):
-                assert document[text][document[offset] :].startswith(span["text"])
-            assert document["textSnippet"][document["needleOffsetSnippet"] :].startswith(span["text"])
+            first, last = document["needleOffset"], document["needleOffset"] + span["length"]
+            assert document["tokenIds"][first:last] == span["tokenIds"]
+            assert document["displayLength"] == len(document["tokenIds"]) <= document["documentLength"]
+            assert document["needleOffsetLong"] + span["length"] <= document["displayLengthLong"]
+            for text in ("text", "textLong", "textSnippet"):
+                assert span["text"] in document[text]
 
 
 @pytest.mark.parametrize(
