@@ -147,6 +147,24 @@ def test_generation_streams_and_trace_is_made_by_workers(site: str) -> None:
         assert trace["spans"][0]["counts"] == {"fair": 1}
 
 
+def test_matches_are_found_by_a_trace_worker_while_the_model_worker_answers(site: str) -> None:
+    with httpx.Client(base_url=site, timeout=60) as client:
+        asked = {"prompt": "def mean(", "max_tokens": 400, "temperature": 1.0, "seed": 3, "is_traced_live": True}
+        location = client.post("/api/v1/generations/", json=asked).headers["Location"]
+        with client.stream("GET", f"{location}matches/") as stream:
+            lines = list(stream.iter_lines())
+        events = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+        made = finished(client, location)
+        trace = finished(client, f"/api/v1/traces/{made['trace']}/")
+        *looks, end = events
+        assert end == {"trace": made["trace"]}
+        assert looks
+        lengths = [look["n_characters"] for look in looks]
+        assert lengths == sorted(set(lengths))
+        assert lengths[-1] <= len(made["text"])
+        assert trace["text"] == made["text"]
+
+
 def test_generation_stops_when_asked_from_another_process(site: str) -> None:
     with httpx.Client(base_url=site, timeout=60) as client:
         asked = {"prompt": "def", "max_tokens": 480, "temperature": 1.5, "seed": 1}
