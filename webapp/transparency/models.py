@@ -65,6 +65,16 @@ class Entry(models.Model):
         return reverse("transparency:entry", args=[self.id])
 
     @property
+    def full_hash(self) -> str:
+        """The leaf hash in hexadecimal."""
+        return bytes(self.leaf_hash).hex()
+
+    @property
+    def short_hash(self) -> str:
+        """Its first sixteen digits, for lists."""
+        return self.full_hash[:16]
+
+    @property
     def body(self) -> dict[str, Any]:
         """The fields of the entry's kind."""
         body: dict[str, Any] = json.loads(self.leaf)["body"]
@@ -105,3 +115,8 @@ class Checkpoint(models.Model):
     def get_absolute_url(self) -> str:
         """Return the address of the checkpoint's page."""
         return reverse("transparency:checkpoint", args=[self.tree_size])
+
+    @property
+    def root_hex(self) -> str:
+        """The root hash in hexadecimal."""
+        return bytes(self.root_hash).hex()
