@@ -128,6 +128,14 @@ class Production:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
+    def revive(self) -> list[str]:
+        """Start services that ended by themselves, as their supervisor would (restart: unless-stopped); name them."""
+        ended = [name for name, process in self.running.items() if process.poll() is not None]
+        for name in ended:
+            self.kill(name)
+            self.start(name)
+        return ended
+
     def memory_mb(self, name: str) -> float:
         """Return the proportional memory (PSS) of a service's processes, in MB: shared pages count once."""
         group = self.running[name].pid
@@ -194,7 +202,7 @@ class Production:
         with Celery(broker=self.environment["REDIS_URL"]) as app:
             try:
                 return bool(app.control.ping(destination=[worker], timeout=0.2))
-            except OperationalError:
+            except (OperationalError, redis.RedisError, OSError):
                 return False
 
     def _web_answers(self) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template import loader
 from django.views.decorators.csrf import csrf_exempt
+from psycopg_pool import PoolTimeout
+from redis import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
@@ -18,6 +22,9 @@ from rest_framework.views import exception_handler as drf_handler
 from webapp.errors import BusyError, FairgroundError
 
 CONTENT_TYPE = "application/problem+json"
+#: What is raised while the database or Redis does not answer.
+AWAY = (InterfaceError, OperationalError, RedisError, PoolTimeout)
+AWAY_RETRY_S = 5
 #: Where programs ask; people's pages are elsewhere.
 MACHINES = ("/api/", "/v1/", "/compat/")
 
@@ -84,13 +91,29 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> JsonR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer an error that nobody foresaw, with the id under which the operator finds it in the log."""
+    """Answer an error that nobody foresaw, with the id under which the operator finds it in the log.
+
+    With the database or Redis away, the answer is 503 and says when to ask again.
+    """
     request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+    if isinstance(sys.exc_info()[1], AWAY):
+        return _away(request)
     message = f"Something went wrong here. The operator finds it in the log under {request_id}."
     if request.path.startswith(MACHINES):
         body = problem(500, message, "server-error", request_id=request_id)
         return JsonResponse(body, status=500, content_type=CONTENT_TYPE)
     return HttpResponse(loader.get_template("500.html").render({"request_id": request_id}), status=500)
+
+
+def _away(request: HttpRequest) -> HttpResponse:
+    message = f"A part of this site is away for the moment. Ask again in {AWAY_RETRY_S} seconds."
+    response: HttpResponse
+    if request.path.startswith(MACHINES):
+        response = JsonResponse(problem(503, message, "away"), status=503, content_type=CONTENT_TYPE)
+    else:
+        response = HttpResponse(loader.get_template("503.html").render({"message": message}), status=503)
+    response["Retry-After"] = str(AWAY_RETRY_S)
+    return response
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

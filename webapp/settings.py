@@ -45,6 +45,7 @@ LOG_KEY = _read("str", "FAIRGROUND_LOG_KEY", "")
 DEFAULT_CHECKPOINT = _read("str", "FAIRGROUND_DEFAULT_CHECKPOINT", "")
 MAX_GENERATION_TOKENS = _read("int", "FAIRGROUND_MAX_GENERATION_TOKENS", 1024)
 MAX_TRACE_CHARACTERS = _read("int", "FAIRGROUND_MAX_TRACE_CHARACTERS", 100_000)
+STALE_AFTER_S = _read("float", "FAIRGROUND_STALE_AFTER_S", 120.0)
 SLOW_TRACE_MS = _read("float", "FAIRGROUND_SLOW_TRACE_MS", 2000.0)
 NGRAM_TIMEOUT_S = _read("float", "FAIRGROUND_NGRAM_TIMEOUT_S", 10.0)
 MINIMUM_SHOWN_COUNT = _read("int", "FAIRGROUND_MINIMUM_SHOWN_COUNT", 10)
@@ -70,6 +71,8 @@ if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     )
 if SIGNUP not in {"open", "closed"}:
     raise ImproperlyConfigured(f"FAIRGROUND_SIGNUP={SIGNUP!r} is unknown. Use open or closed.")
+if STALE_AFTER_S < 2:
+    raise ImproperlyConfigured(f"FAIRGROUND_STALE_AFTER_S={STALE_AFTER_S} is too short: jobs show life each second.")
 if HTTPS and not TRUSTED_PROXIES:
     raise ImproperlyConfigured(
         "FAIRGROUND_HTTPS is on, but this server speaks plain HTTP and no proxy is trusted: every page would redirect "
@@ -313,7 +316,7 @@ CELERY_TASK_ROUTES = {
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "beat": {"task": "webapp.operations.tasks.beat", "schedule": 15.0, "options": {"expires": 15}},
-    "requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": 60.0},
+    "requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": min(60.0, STALE_AFTER_S / 2)},
     "keep-arena-house": {"task": "arena.keep_house", "schedule": 30.0, "options": {"expires": 30}},
     "sequence-log": {
         "task": "webapp.transparency.tasks.sequence",

@@ -6,7 +6,10 @@ import uuid
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
+from psycopg_pool import PoolTimeout
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 TYPE = "application/problem+json"
 pytestmark = pytest.mark.django_db
@@ -56,3 +59,18 @@ def test_unforeseen_error_names_the_id_in_the_log(path: str, monkeypatch: pytest
     assert found.headers["X-Request-ID"] in found.content.decode()
     if path.startswith("/api/"):
         assert found.headers["Content-Type"] == TYPE
+
+
+@pytest.mark.parametrize("error", [OperationalError("away"), RedisConnectionError("away"), PoolTimeout("away")])
+@pytest.mark.parametrize("path", ["/api/v1/corpora/", "/corpora/"])
+def test_database_or_redis_away_is_503_that_says_when_to_ask_again(
+    path: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("django.db.models.query.QuerySet._fetch_all", away)
+    found = Client(raise_request_exception=False).get(path)
+
+    assert (found.status_code, found.headers["Retry-After"]) == (503, "5")
+    assert "Ask again in 5 seconds" in found.content.decode()
