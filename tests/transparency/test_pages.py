@@ -101,6 +101,14 @@ def test_check_names_what_is_wrong(client: Client, grown: None, monkeypatch: pyt
     assert "leaf 2" in page
 
 
+def test_one_check_runs_at_a_time(client: Client, grown: None) -> None:
+    cache.set(views.RUNNING, 1)
+    assert client.post("/log/check/").status_code == 503
+    cache.delete(views.RUNNING)
+    assert client.post("/log/check/").status_code == 200
+    assert cache.get(views.RUNNING) is None
+
+
 def test_long_log_is_for_the_offline_verifier(client: Client, grown: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views, "MAX_CHECKED_LEAVES", 5)
     assert "check it offline" in client.get("/log/").content.decode()

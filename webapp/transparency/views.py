@@ -13,7 +13,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
-from webapp.errors import BadInputError, FairgroundError, NotFoundError
+from webapp.errors import BadInputError, BusyError, FairgroundError, NotFoundError
 from webapp.transparency import verify
 from webapp.transparency.exports import VERIFIER, write_export
 from webapp.transparency.keys import verifier
@@ -31,6 +31,9 @@ from webapp.transparency.review import Review
 PAGE = 50
 #: A longer log is checked by the offline verifier: a page must not keep a web process busy for minutes.
 MAX_CHECKED_LEAVES = 20_000
+#: One check at a time over all processes: it takes a core for seconds.
+RUNNING = "log-review:running"
+RUNNING_S = 300
 
 
 @require_safe
@@ -129,6 +132,15 @@ def _check(newest: Checkpoint) -> Review:
             f"The log has {newest.tree_size} leaves; at most {MAX_CHECKED_LEAVES} are checked here. "
             "Download the log, which holds the verifier, and check it offline."
         )
+    if not cache.add(RUNNING, 1, timeout=RUNNING_S):
+        raise BusyError("The log is being checked at this moment. Look again soon.", retry_after_s=10)
+    try:
+        return _check_now()
+    finally:
+        cache.delete(RUNNING)
+
+
+def _check_now() -> Review:
     with tempfile.TemporaryDirectory() as folder:
         written = write_export(Path(folder))
         review = Review.of(verify.verify(Path(folder)), tree_size=written.tree_size)
