@@ -57,7 +57,7 @@ def _render(request: HttpRequest, board: Board) -> HttpResponse:
         else (),
         "level_percent": f"{100 * board.result['method']['level']:g}",
         "effects": board.result["method"].get("covariate_effects", []),
-        "choices": slice_choices(board.season),
+        "choices": slice_choices(),
         "query": request.GET,
         "filters": dict(board.chosen.filters),
         "encoded": request.GET.urlencode(),

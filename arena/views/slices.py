@@ -8,7 +8,7 @@ from typing import Any
 from django.core.cache import cache
 from django.http import QueryDict
 
-from arena.models import Battle, Leaderboard, Season
+from arena.models import Leaderboard, PoolPrompt, Season
 from arena.services.boards import FILTERS, Board, Slice, compute_board, latest_leaderboard
 from arena.services.epochs import tree_size
 from webapp.errors import BadInputError
@@ -76,10 +76,10 @@ def published_board(row: Leaderboard) -> Board:
     )
 
 
-def slice_choices(season: Season) -> dict[str, list[str]]:
-    """Return the values that each slice can take in a season."""
+def slice_choices() -> dict[str, list[str]]:
+    """Return the values that each slice can take: those of the pool's prompts, the only ones that battles have."""
     choices = {}
     for name in FILTERS[:3]:
-        rows = Battle.objects.filter(season=season).exclude(**{name: ""}).order_by(name)
+        rows = PoolPrompt.objects.exclude(**{name: ""}).order_by(name)
         choices[name] = list(rows.values_list(name, flat=True).distinct())
     return choices
