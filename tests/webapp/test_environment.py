@@ -43,7 +43,8 @@ def start(**environment: str) -> subprocess.CompletedProcess[str]:
     """Load the settings as a process of its own does; print those that HTTPS decides."""
     names = "SESSION_COOKIE_SECURE CSRF_COOKIE_SECURE SECURE_SSL_REDIRECT SECURE_HSTS_SECONDS SECURE_PROXY_SSL_HEADER"
     code = f"from webapp import settings; print([getattr(settings, n) for n in {names.split()!r}])"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FAIRGROUND_")}
+    ours = ("FAIRGROUND_", "DATABASE_URL", "REDIS_URL")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return subprocess.run(
         [sys.executable, "-c", code], env=clean | environment, cwd=ROOT, capture_output=True, text=True, timeout=60
     )
