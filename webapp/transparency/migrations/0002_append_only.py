@@ -15,5 +15,7 @@ def create_triggers(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) ->
 
 
 class Migration(migrations.Migration):
+    #: Read by people and by a test: an upgrade past this point cannot be undone.
+    irreversible_because = "a way back would let an operator drop the guard, change the past and put the guard back"
     dependencies = [("transparency", "0001_entries_nodes_checkpoints")]
     operations = [migrations.RunPython(create_triggers)]
