@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 from tracer.disclosure import Policy, policies_for
 from tracer.engine import IndexFileError, IndexReader, SearchableCorpus, trace_text
 from tracer.models import Corpus, Index, Takedown
 from webapp.ownership import NOBODY, Author
 
+KEEP_S = 30.0
 _readers: dict[str, IndexReader] = {}
+_numbers: dict[str, dict[str, int]] = {}
 _lock = threading.Lock()
+_next_look = 0.0
 
 
 def open_index(index: Index) -> IndexReader:
     """Return the reader of an index, opened once; raises `IndexFileError` when its files changed."""
+    if time.monotonic() >= _next_look:
+        close_unregistered()
     with _lock:
         reader = _readers.get(index.digest)
         if reader is None or reader.folder != index.folder:
@@ -28,9 +33,29 @@ def open_index(index: Index) -> IndexReader:
         reader.check_files()
     except IndexFileError:
         with _lock:
-            _readers.pop(index.digest, None)
+            _forget(index.digest)
         raise
     return reader
+
+
+def close_unregistered() -> None:
+    """Let go of readers whose index was switched off or removed; looked up every `KEEP_S` seconds at most.
+
+    Their files are unmapped once the last search in them has ended.
+    """
+    global _next_look
+    _next_look = time.monotonic() + KEEP_S
+    if not _readers:
+        return
+    enabled = set(Index.objects.filter(is_enabled=True).values_list("digest", flat=True))
+    with _lock:
+        for digest in set(_readers) - enabled:
+            _forget(digest)
+
+
+def _forget(digest: str) -> None:
+    _readers.pop(digest, None)
+    _numbers.pop(digest, None)
 
 
 def searchable(corpora: Sequence[Corpus], *, author: Author = NOBODY) -> list[SearchableCorpus]:
@@ -84,14 +109,19 @@ def hidden_documents(corpus: Corpus) -> frozenset[str]:
     return frozenset(Takedown.objects.filter(corpus=corpus).values_list("document_key", flat=True))
 
 
-@lru_cache(maxsize=64)
 def document_numbers(reader: IndexReader) -> dict[str, int]:
     """Return the number of each document key of an index, read once a process."""
+    known = _numbers.get(reader.digest)
+    if known is not None:
+        return known
     numbers: dict[str, int] = {}
     for position, shard in enumerate(reader.shards):
         for within in range(shard.n_documents):
             number = reader.document_number(position, within)
             numbers[str(shard.facts(within).get("id", number))] = number
+    with _lock:
+        if _readers.get(reader.digest) is reader:
+            _numbers[reader.digest] = numbers
     return numbers
 
 

@@ -15,18 +15,17 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from tracer import publication, registry
+from tracer import publication, registration, registry
 from tracer.computing import compute_trace
 from tracer.engine import (
     CorpusDocument,
     CorpusFileError,
     EngineError,
-    IndexFileError,
+    IndexReader,
     ParameterError,
     TraceParameters,
     build_index,
     read_corpus_file,
-    validate_index,
 )
 from tracer.engine.build import Progress
 from tracer.engine.layout import file_digest
@@ -60,12 +59,7 @@ def add_corpus(
 
     Raises `BadInputError` (with the line number of a broken line), `ConflictError` for a known slug.
     """
-    if not SLUG.fullmatch(slug):
-        raise BadInputError(f"{slug!r} is no slug: use a–z, 0–9, - and _, at most 60.", field="slug")
-    _check_disclosure(disclosure)
-    for name, value in (("owner", owner), ("licence", licence), ("title", title)):
-        if not value.strip():
-            raise BadInputError(f"{name} is empty: say whose text it is and under which licence.", field=name)
+    _check_about(slug, {"owner": owner, "licence": licence, "title": title, "disclosure": disclosure})
     if Corpus.objects.filter(slug=slug).exists():
         raise ConflictError(f"There is a corpus {slug!r} already. Choose another slug.")
     n_documents = _check_documents(file)
@@ -156,50 +150,56 @@ def build_corpus_index(
         shutil.rmtree(folder)
     else:
         folder.rename(final)
-    return _register(corpus, final)
+    return registration.register_folder(corpus, final)
 
 
 def _documents(corpus: Corpus) -> Iterator[CorpusDocument]:
     return read_corpus_file(Path(settings.DATA_DIR) / corpus.file)
 
 
-def register_index(*, slug: str, folder: Path) -> Index:
-    """Check an index that was built elsewhere, every digest and its order, and register it where it lies."""
-    corpus = get_corpus(slug)
-    try:
-        validate_index(folder)
-    except IndexFileError as error:
-        raise BadInputError(str(error)) from error
-    return _register(corpus, folder.resolve())
+def register_index(
+    *,
+    slug: str,
+    folder: Path,
+    tokenizer: Path | None = None,
+    is_bytes: bool = False,
+    about: Mapping[str, str] | None = None,
+) -> Index:
+    """Check an index that was built elsewhere, every file of it, and register it where it lies.
 
-
-def _register(corpus: Corpus, folder: Path) -> Index:
-    from tracer.engine import IndexReader
-
-    reader = IndexReader.open(folder)
-    data_dir = Path(settings.DATA_DIR)
-    path = folder.relative_to(data_dir) if folder.is_relative_to(data_dir) else folder
+    `about` (owner, licence, title, disclosure, provenance, group) makes the corpus, when there is none yet.
+    Raises `BadInputError` that names the damaged file, the reason and what to do.
+    """
+    known = Corpus.objects.filter(slug=slug).first() if about else get_corpus(slug)
+    if known is None:
+        _check_about(slug, about or {})
+    elif about:
+        raise ConflictError(f"There is a corpus {slug!r} already. Leave --owner, --licence and --title out.")
+    checked = registration.checked_folder(slug, folder, tokenizer, is_bytes=is_bytes)
     with transaction.atomic():
-        index, is_new = Index.objects.get_or_create(
-            digest=reader.digest,
-            defaults={
-                "corpus": corpus,
-                "path": str(path),
-                "tokenizer_digest": reader.manifest.tokenizer_digest,
-                "n_tokens": reader.n_tokens,
-                "n_documents": reader.n_documents,
-                "n_shards": reader.manifest.n_shards,
-            },
-        )
-        if not is_new and index.corpus_id != corpus.pk:
-            raise ConflictError(f"This very index belongs to corpus {index.corpus.slug!r} already.")
-        if is_new:
-            publication.log_index(index, "registered")
-        elif not index.is_enabled:
-            index.is_enabled = True
-            index.save(update_fields=["is_enabled"])
-            publication.log_index(index, "enabled")
-    return index
+        corpus = known or _corpus_of_index(slug, IndexReader.open(checked), about or {})
+        return registration.register_folder(corpus, checked)
+
+
+def _check_about(slug: str, about: Mapping[str, str]) -> None:
+    if not SLUG.fullmatch(slug):
+        raise BadInputError(f"{slug!r} is no slug: use a–z, 0–9, - and _, at most 60.", field="slug")
+    _check_disclosure(about["disclosure"])
+    for name in ("owner", "licence", "title"):
+        if not about[name].strip():
+            raise BadInputError(f"{name} is empty: say whose text it is and under which licence.", field=name)
+
+
+def _corpus_of_index(slug: str, reader: IndexReader, about: Mapping[str, str]) -> Corpus:
+    """Make the corpus of an index whose text is not here; it is known by the index's digest."""
+    values = {name: about[name] for name in ("owner", "licence", "title", "disclosure", "provenance")}
+    group = about["group"]
+    owner_group = Group.objects.get_or_create(name=group)[0] if group else None
+    corpus = Corpus.objects.create(
+        slug=slug, owner_group=owner_group, digest=reader.digest, n_documents=reader.n_documents, **values
+    )
+    publication.log_corpus(corpus)
+    return corpus
 
 
 def get_corpus(slug: str) -> Corpus:

@@ -3,6 +3,7 @@
 Knows nothing of Django, Celery or HTTP; may be used from a notebook.
 """
 
+from tracer.engine.adoption import adopt_index
 from tracer.engine.build import BuildProgress, build_index
 from tracer.engine.corpus_files import CorpusDocument, read_corpus_file
 from tracer.engine.errors import (
@@ -55,6 +56,7 @@ __all__ = [
     "TraceParameters",
     "TraceResult",
     "Verification",
+    "adopt_index",
     "build_index",
     "preview_spans",
     "read_corpus_file",

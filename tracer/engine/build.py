@@ -18,16 +18,12 @@ from pydivsufsort import divsufsort
 from tracer.engine.corpus_files import CorpusDocument
 from tracer.engine.errors import EngineError
 from tracer.engine.layout import (
-    FORMAT,
-    MANIFEST,
-    PARTS,
     TOKENIZER,
-    FileEntry,
     Manifest,
-    file_digest,
     pointer_width,
     token_dtype,
     token_width,
+    write_manifest,
 )
 from tracer.engine.tokens import IndexTokenizer, load_tokenizer
 
@@ -96,7 +92,9 @@ def _build(
     for done, writer in enumerate(writers, start=1):
         n_tokens += _sort_shard(folder, writer.shard, width)
         progress(BuildProgress(n_documents, done, n_shards))
-    return _write_manifest(folder, tokenizer, width, n_shards, n_tokens, n_documents)
+    if tokenizer.path is not None:
+        shutil.copyfile(tokenizer.path, folder / TOKENIZER)
+    return write_manifest(folder, tokenizer.digest, width, n_shards, n_tokens, n_documents)
 
 
 def _batched(documents: Iterable[CorpusDocument]) -> Iterator[list[CorpusDocument]]:
@@ -148,19 +146,6 @@ def _sort_shard(folder: Path, shard: int, width: int) -> int:
     lines = "".join(f"{value} {count}\n" for value, count in zip(values.tolist(), counts.tolist(), strict=True))
     (folder / f"unigram.{shard}").write_text(lines, encoding="ascii")
     return len(raw) // width
-
-
-def _write_manifest(
-    folder: Path, tokenizer: IndexTokenizer, width: int, n_shards: int, n_tokens: int, n_documents: int
-) -> Manifest:
-    names = [f"{part}.{shard}" for shard in range(n_shards) for part in PARTS]
-    if tokenizer.path is not None:
-        shutil.copyfile(tokenizer.path, folder / TOKENIZER)
-        names.append(TOKENIZER)
-    files = {name: FileEntry((folder / name).stat().st_size, file_digest(folder / name)) for name in names}
-    manifest = Manifest(FORMAT, width, n_shards, n_tokens, n_documents, tokenizer.digest, files)
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    return manifest
 
 
 def _sync(folder: Path) -> None:

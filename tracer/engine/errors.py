@@ -32,8 +32,8 @@ class CorpusFileError(EngineError):
 class IndexFileError(EngineError):
     """An index file that is missing, damaged or not what its manifest says."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"index file {path.name}: {reason}. Build the index again.")
+    def __init__(self, path: Path, reason: str, remedy: str = "Build the index again.") -> None:
+        super().__init__(f"index file {path.name}: {reason}. {remedy}")
         self.path = path
 
 

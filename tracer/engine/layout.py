@@ -70,6 +70,19 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def write_manifest(
+    folder: Path, tokenizer_digest: str, width: int, n_shards: int, n_tokens: int, n_documents: int
+) -> Manifest:
+    """Write manifest.json over the files in `folder`, each read once for its digest."""
+    names = [f"{part}.{shard}" for shard in range(n_shards) for part in PARTS]
+    if (folder / TOKENIZER).is_file():
+        names.append(TOKENIZER)
+    files = {name: FileEntry((folder / name).stat().st_size, file_digest(folder / name)) for name in names}
+    manifest = Manifest(FORMAT, width, n_shards, n_tokens, n_documents, tokenizer_digest, files)
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
 def pointer_width(n_bytes: int) -> int:
     """Return the bytes of one table entry: ceil(log2(n_bytes) / 8), at least 1."""
     return max(1, ((n_bytes - 1).bit_length() + 7) // 8)

@@ -110,7 +110,21 @@ class Shard:
             value = json.loads(self.metadata[begin:end].tobytes())
         except ValueError as error:
             raise IndexFileError(self._folder / f"metadata.{self.number}", f"line {document + 1} is damaged") from error
-        return value if isinstance(value, dict) else {}
+        return _as_ours(value) if isinstance(value, dict) else {}
+
+
+def _as_ours(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return a metadata line in our names; the stock indexer writes {path, linenum, metadata}."""
+    stored = facts.get("metadata")
+    if "id" in facts or "linenum" not in facts or not isinstance(stored, dict):
+        return facts
+    inner = stored.get("metadata")
+    names = {**stored, **inner} if isinstance(inner, dict) else stored
+    named = {name: str(names.get(name) or "") for name in ("title", "url")}
+    licence = str(names.get("licence") or names.get("license") or "")
+    key = stored.get("id")
+    key = f"{facts.get('path')}:{facts['linenum']}" if key is None else str(key)
+    return {"id": key, "licence": licence, "metadata": stored, **named}
 
 
 class IndexReader:
