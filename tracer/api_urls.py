@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from tracer import api, api_batches, api_ngrams
+from tracer import api, api_batches, api_builds, api_ngrams
 
 urlpatterns = [
     path("corpora/", api.CorpusList.as_view(), name="api-corpus-list"),
     path("corpora/<slug:slug>/", api.CorpusDetail.as_view(), name="api-corpus-detail"),
+    path("corpora/<slug:slug>/builds/", api_builds.BuildList.as_view(), name="api-build-list"),
+    path("builds/<uuid:build_id>/", api_builds.BuildDetail.as_view(), name="api-build-detail"),
     path("corpora/<slug:slug>/search/", api_ngrams.CorpusSearch.as_view(), name="api-corpus-search"),
     path("corpora/<slug:slug>/ngrams/count/", api_ngrams.NgramCount.as_view(), name="api-ngram-count"),
     path("corpora/<slug:slug>/ngrams/next/", api_ngrams.NgramNext.as_view(), name="api-ngram-next"),

@@ -9,9 +9,10 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from tracer.engine.tokens import FOLDED_BYTES, PLAIN_BYTES
 from tracer.remote_client import RemoteServer
 from webapp.identifiers import uuid7
-from webapp.jobs import FINAL, Job
+from webapp.jobs import FINAL, Job, JobQuerySet
 from webapp.ownership import Owned, OwnedManager
 
 
@@ -54,8 +55,16 @@ class Corpus(models.Model):
         related_name="+",
         help_text="Its members see the corpus in full.",
     )
-    file = models.CharField(max_length=500, help_text="Corpus file, relative to the data folder.")
-    digest = models.CharField(max_length=64, blank=True, default="", help_text="SHA-256 of the corpus file.")
+    file = models.CharField(max_length=500, help_text="Corpus file or folder, relative to the data folder.")
+    files = models.JSONField(
+        default=list, blank=True, help_text="Each file's path, name, size and bytes when decompressed, in order."
+    )
+    digest = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        help_text="SHA-256 of its file, of its files' digests, or of its index.",
+    )
     n_documents = models.PositiveBigIntegerField()
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -94,9 +103,64 @@ class Index(models.Model):
         return f"{self.corpus.slug}@{self.digest[:12]}"
 
     @property
+    def unit(self) -> str:
+        """Return what its tokens are, in words."""
+        return {PLAIN_BYTES: "bytes", FOLDED_BYTES: "bytes, case folded,"}.get(self.tokenizer_digest, "tokens")
+
+    @property
     def folder(self) -> Path:
         """Return the folder of the index's files."""
         return Path(settings.DATA_DIR) / self.path
+
+
+class IndexBuild(Job):
+    """An index in the making: one job a shard, in any process that sees the data folder.
+
+    `fraction_at_start` is how much was done when it was started or resumed, for the time left.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    corpus = models.ForeignKey(Corpus, on_delete=models.CASCADE, related_name="builds")
+    index = models.ForeignKey(Index, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    is_bytes = models.BooleanField(default=False)
+    folds_case = models.BooleanField(default=False)
+    n_shards = models.PositiveIntegerField()
+    n_bytes = models.PositiveBigIntegerField(help_text="Of text, decompressed.")
+    fraction_at_start = models.FloatField(default=0.0)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of its unfinished files."""
+        return Path(settings.DATA_DIR) / "indexes" / self.corpus.slug / f"building-{self.id}"
+
+
+class ShardBuild(Job):
+    """One shard in the making: the text in bytes [begin, end) of the corpus."""
+
+    build = models.ForeignKey(IndexBuild, on_delete=models.CASCADE, related_name="shards")
+    number = models.PositiveIntegerField()
+    begin = models.PositiveBigIntegerField()
+    end = models.PositiveBigIntegerField()
+    n_bytes_done = models.PositiveBigIntegerField(default=0)
+    n_documents = models.PositiveBigIntegerField(default=0)
+    stage = models.CharField(max_length=10, blank=True, default="")
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["build", "number"]
+        constraints = [models.UniqueConstraint(fields=["build", "number"], name="one_build_per_shard")]
+
+    def __str__(self) -> str:
+        return f"{self.build_id}/{self.number}"
 
 
 class RemoteIndex(models.Model):

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from tracer import publication
 from tracer.engine import IndexFileError, IndexReader, adopt_index, validate_index
-from tracer.engine.layout import MANIFEST
+from tracer.engine.layout import MANIFEST, read_manifest
 from tracer.engine.tokens import load_tokenizer
 from tracer.models import Corpus, Index
 from webapp.errors import BadInputError, ConflictError
@@ -45,6 +45,11 @@ def register_folder(corpus: Corpus, folder: Path) -> Index:
     return index
 
 
+def digest_of(folder: Path) -> str:
+    """Return the digest of an index folder with a manifest."""
+    return read_manifest(folder).digest
+
+
 def checked_folder(slug: str, folder: Path, tokenizer: Path | None, *, is_bytes: bool) -> Path:
     """Check an index folder fully; return one with a manifest: itself, or a new one of links under the data folder.
 
@@ -76,7 +81,7 @@ def _adopted(root: Path, source: Path, tokenizer: Path | None) -> Path:
     folder.mkdir(parents=True)
     try:
         adopt_index(source, folder, tokenizer)
-        final = root / IndexReader.open(folder).digest[:16]
+        final = root / digest_of(folder)[:16]
         if not final.exists():
             folder.rename(final)
         return final

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,18 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from tracer import publication, registration, registry
+from tracer import corpus_store, publication, registration, registry
 from tracer.computing import compute_trace
 from tracer.engine import (
-    CorpusDocument,
-    CorpusFileError,
     EngineError,
     IndexReader,
     ParameterError,
     TraceParameters,
-    build_index,
-    read_corpus_file,
+    assemble_index,
+    build_shard,
+    read_slice,
 )
-from tracer.engine.build import Progress
-from tracer.engine.layout import file_digest
+from tracer.engine.tokens import load_tokenizer
 from tracer.models import Corpus, DisclosureChoice, Index, Takedown, Trace
 from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.jobs import JobStatus
@@ -52,42 +50,34 @@ def add_corpus(
     disclosure: str = "full",
     provenance: str = "",
     group: str = "",
+    in_place: bool = False,
 ) -> Corpus:
-    """Check every line of a corpus file, copy it into the data folder and register the corpus.
+    """Check every line of a file, a folder or a glob, copy the files into the data folder and register the corpus.
 
-    Members of `group`, which is made when it is new, see the corpus in full whatever its disclosure.
+    With `in_place` the files stay where they lie, for all workers at the same path. Members of `group`,
+    which is made when it is new, see the corpus in full whatever its disclosure.
 
     Raises `BadInputError` (with the line number of a broken line), `ConflictError` for a known slug.
     """
     _check_about(slug, {"owner": owner, "licence": licence, "title": title, "disclosure": disclosure})
     if Corpus.objects.filter(slug=slug).exists():
         raise ConflictError(f"There is a corpus {slug!r} already. Choose another slug.")
-    n_documents = _check_documents(file)
-    stored = Path("corpora") / f"{slug}{_suffix(file)}"
-    target = Path(settings.DATA_DIR) / stored
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        shutil.copyfile(file, partial)
-        digest = file_digest(partial)
-        partial.replace(target)
-        with transaction.atomic():
-            corpus = Corpus.objects.create(
-                slug=slug,
-                title=title,
-                owner=owner,
-                licence=licence,
-                disclosure=disclosure,
-                owner_group=Group.objects.get_or_create(name=group)[0] if group else None,
-                provenance=provenance,
-                file=str(stored),
-                digest=digest,
-                n_documents=n_documents,
-            )
-            publication.log_corpus(corpus)
-        return corpus
-    finally:
-        partial.unlink(missing_ok=True)
+    with corpus_store.stored_files(slug, file, in_place=in_place) as stored, transaction.atomic():
+        corpus = Corpus.objects.create(
+            slug=slug,
+            title=title,
+            owner=owner,
+            licence=licence,
+            disclosure=disclosure,
+            owner_group=Group.objects.get_or_create(name=group)[0] if group else None,
+            provenance=provenance,
+            file=stored.file,
+            files=stored.files,
+            digest=stored.digest,
+            n_documents=stored.n_documents,
+        )
+        publication.log_corpus(corpus)
+    return corpus
 
 
 def change_disclosure(*, slug: str, disclosure: str, group: str | None = None) -> Corpus:
@@ -113,48 +103,37 @@ def _check_disclosure(disclosure: str) -> None:
         )
 
 
-def _suffix(file: Path) -> str:
-    return "".join(s for s in file.suffixes[-2:] if s in {".jsonl", ".json", ".gz", ".zst"})
-
-
-def _check_documents(file: Path) -> int:
-    """Return the number of documents; raise `BadInputError` at a broken or repeated one."""
-    keys: set[str] = set()
-    try:
-        for document in read_corpus_file(file):
-            if document.id in keys:
-                raise BadInputError(f"{file.name}: the id {document.id!r} stands twice. Ids must be unique.")
-            keys.add(document.id)
-    except CorpusFileError as error:
-        raise BadInputError(str(error)) from error
-    if not keys:
-        raise BadInputError(f"{file.name} has no document. Give at least one line.")
-    return len(keys)
-
-
 def build_corpus_index(
-    *, slug: str, tokenizer: Path | None, n_shards: int = 1, progress: Progress | None = None
+    *,
+    slug: str,
+    tokenizer: Path | None,
+    n_shards: int = 1,
+    folds_case: bool = False,
 ) -> Index:
-    """Build an index over a corpus and register it; an interrupted build leaves nothing."""
+    """Build an index over a corpus in this thread and register it; an interrupted build leaves nothing.
+
+    `tracer.builds` does the same shard by shard, on any number of workers.
+    """
     corpus = get_corpus(slug)
     if tokenizer is not None and not tokenizer.is_file():
         raise BadInputError(f"There is no tokenizer file {tokenizer}. Give a tokenizer.json.", field="tokenizer")
     root = Path(settings.DATA_DIR) / "indexes" / slug
-    folder = root / f"new-{uuid.uuid4().hex}"
+    building = root / f"new-{uuid.uuid4().hex}"
+    parts = corpus_store.corpus_parts(corpus)
     try:
-        manifest = build_index(_documents(corpus), folder, tokenizer, n_shards=n_shards, progress=progress)
+        loaded = load_tokenizer(tokenizer, folds_case=folds_case)
+        folders = [building / f"shard-{shard}" for shard in range(n_shards)]
+        for shard, (begin, end) in enumerate(corpus_store.split(parts, n_shards)):
+            build_shard(read_slice(parts, begin, end), folders[shard], shard, loaded)
+        manifest = assemble_index(building, folders, loaded, building / "index")
+        final = root / manifest.digest[:16]
+        if not final.exists():
+            (building / "index").rename(final)
     except EngineError as error:
         raise BadInputError(str(error)) from error
-    final = root / manifest.digest[:16]
-    if final.exists():
-        shutil.rmtree(folder)
-    else:
-        folder.rename(final)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
     return registration.register_folder(corpus, final)
-
-
-def _documents(corpus: Corpus) -> Iterator[CorpusDocument]:
-    return read_corpus_file(Path(settings.DATA_DIR) / corpus.file)
 
 
 def register_index(

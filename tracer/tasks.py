@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from tracer import batches, services
+from tracer import batches, builds, services
 
 
 @shared_task(name="tracer.run_trace")
@@ -17,3 +17,15 @@ def run_trace(trace_id: str) -> None:
 def run_batch(batch_id: str) -> None:
     """Compute the traces of a batch."""
     batches.run_batch(batch_id)
+
+
+@shared_task(name="tracer.build_shard")
+def build_shard(shard_id: str) -> None:
+    """Build one shard of an index."""
+    builds.run_queued_shard(shard_id)
+
+
+@shared_task(name="tracer.finish_build")
+def finish_build(build_id: str) -> None:
+    """Join the shards of an index."""
+    builds.finish_build(build_id)

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
 
-from tracer import registry
+from tracer import build_progress, registry
 from tracer.disclosure import Policy, policy_for
 from tracer.engine import IndexFileError, IndexReader
 from tracer.engine.occurrences import read_passage
@@ -74,8 +74,10 @@ def corpus_detail(request: HttpRequest, slug: str) -> HttpResponse:
         "policy": policy,
         "n_removed": corpus.takedowns.count(),
         "next_draw": draw + 1,
+        "builds": build_progress.current_builds(corpus, author=author_of(request)),
         "enabled": [index for index in corpus.indexes.all() if index.is_enabled],
     }
+    context["is_building"] = any(build.status in build_progress.UNFINISHED for build in context["builds"])
     try:
         context["samples"] = _samples(corpus, policy, draw)
     except IndexFileError as error:

@@ -1,4 +1,4 @@
-"""The Celery application: queues `trace`, `model` and `rank`; settings come from webapp.settings."""
+"""The Celery application: queues `trace`, `build`, `model` and `rank`; settings come from webapp.settings."""
 
 from __future__ import annotations
 

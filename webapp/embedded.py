@@ -18,7 +18,7 @@ from webapp.requeue import requeue_unfinished_jobs
 from webapp.warm_up import warm_up_beside
 
 log = structlog.get_logger(__name__)
-QUEUES = ("trace", "model", "rank")
+QUEUES = ("trace", "build", "model", "rank")
 WARM_UPS = ("webapp.playground.engines.warm_up", "tracer.registry.warm_up")
 START_WATCH, STOP_WATCH = "webapp.playground.engines.start_watch", "webapp.playground.engines.stop_watch"
 

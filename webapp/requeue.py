@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 REQUEUERS = (
     "tracer.services.requeue_unfinished",
     "tracer.batches.requeue_unfinished",
+    "tracer.builds.requeue_unfinished",
     "webapp.playground.services.requeue_unfinished",
 )
 log = structlog.get_logger(__name__)

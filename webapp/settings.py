@@ -308,6 +308,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600} if REDIS_URL 
 CELERY_TASK_DEFAULT_QUEUE = "trace"
 CELERY_TASK_ROUTES = {
     "webapp.playground.publish_matches": {"queue": "trace"},
+    "tracer.build_shard": {"queue": "build"},
+    "tracer.finish_build": {"queue": "build"},
     "tracer.*": {"queue": "trace"},
     "webapp.playground.*": {"queue": "model"},
     "arena.*": {"queue": "rank"},

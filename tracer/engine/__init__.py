@@ -4,10 +4,11 @@ Knows nothing of Django, Celery or HTTP; may be used from a notebook.
 """
 
 from tracer.engine.adoption import adopt_index
-from tracer.engine.build import BuildProgress, build_index
-from tracer.engine.corpus_files import CorpusDocument, read_corpus_file
+from tracer.engine.build import ShardProgress, assemble_index, build_index, build_shard
+from tracer.engine.corpus_files import CorpusDocument, CorpusPart, find_corpus_files, read_corpus_file, read_slice
 from tracer.engine.errors import (
     CorpusFileError,
+    DiskFullError,
     EngineError,
     IndexFileError,
     ParameterError,
@@ -29,10 +30,11 @@ from tracer.engine.stock import StockEngine
 
 __all__ = [
     "Boundaries",
-    "BuildProgress",
     "CorpusDocument",
     "CorpusFileError",
+    "CorpusPart",
     "Disclosure",
+    "DiskFullError",
     "EngineError",
     "FoundDocument",
     "IndexFileError",
@@ -43,6 +45,7 @@ __all__ = [
     "RankBy",
     "Relevance",
     "SearchableCorpus",
+    "ShardProgress",
     "Span",
     "StockBusyError",
     "StockCrashError",
@@ -57,9 +60,13 @@ __all__ = [
     "TraceResult",
     "Verification",
     "adopt_index",
+    "assemble_index",
     "build_index",
+    "build_shard",
+    "find_corpus_files",
     "preview_spans",
     "read_corpus_file",
+    "read_slice",
     "trace_text",
     "validate_index",
 ]

@@ -2,6 +2,7 @@
 
 EngineError
 ├── CorpusFileError   a corpus file that cannot be read; names file and line
+├── DiskFullError     a build that could not write on
 ├── IndexFileError    an index that is missing, damaged or replaced; names the file
 ├── ParameterError    a trace parameter out of its bounds; names it
 ├── StockEngineError  the stock infini-gram engine gave no answer
@@ -35,6 +36,16 @@ class IndexFileError(EngineError):
     def __init__(self, path: Path, reason: str, remedy: str = "Build the index again.") -> None:
         super().__init__(f"index file {path.name}: {reason}. {remedy}")
         self.path = path
+
+
+class DiskFullError(EngineError):
+    """A build that could not write on."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        super().__init__(
+            f"There is no room in {folder}: {error.strerror}. Nothing was registered and finished shards are kept. "
+            "Make room (an index takes 5 to 7 times its tokens), then resume the build."
+        )
 
 
 class ParameterError(EngineError, ValueError):

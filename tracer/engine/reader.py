@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tracer.engine.errors import IndexFileError
 from tracer.engine.layout import TOKENIZER, Manifest, file_digest, pointer_width, read_manifest, token_dtype
 from tracer.engine.search import Positions, longest_matches, rank_ranges
-from tracer.engine.tokens import IndexTokenizer, load_tokenizer
+from tracer.engine.tokens import FOLDED_BYTES, IndexTokenizer, load_tokenizer
 
 
 class Verification(StrEnum):
@@ -146,7 +146,8 @@ class IndexReader:
         path = folder / TOKENIZER
         if TOKENIZER in manifest.files and not path.is_file():
             raise IndexFileError(path, "missing")
-        tokenizer = load_tokenizer(path if TOKENIZER in manifest.files else None)
+        folds_case = manifest.tokenizer_digest == FOLDED_BYTES
+        tokenizer = load_tokenizer(path if TOKENIZER in manifest.files else None, folds_case=folds_case)
         if tokenizer.digest != manifest.tokenizer_digest:
             raise IndexFileError(path, "is not the tokenizer with which the index was built")
         shards = [Shard(folder, number, manifest) for number in range(manifest.n_shards)]

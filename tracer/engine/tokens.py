@@ -13,7 +13,10 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from tracer.engine.errors import IndexFileError
+from tracer.engine.layout import token_width
 
+PLAIN_BYTES = hashlib.sha256(b"utf-8 bytes").hexdigest()
+FOLDED_BYTES = hashlib.sha256(b"utf-8 bytes, case folded one code point to one").hexdigest()
 Ids = npt.NDArray[np.int64]
 
 
@@ -27,13 +30,16 @@ class TokenizedText:
 
 
 class IndexTokenizer:
-    """A byte-level BPE from tokenizer.json, or, without one, plain UTF-8 bytes."""
+    """A byte-level BPE from tokenizer.json, or, without one, plain UTF-8 bytes.
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    `folds_case` (bytes only) stores and searches text in folded case, character by character.
+    """
+
+    def __init__(self, path: Path | None, *, folds_case: bool = False) -> None:
+        self.path, self.folds_case = path, folds_case and path is None
         self._tokenizer: Tokenizer | None = None
         if path is None:
-            self.digest = hashlib.sha256(b"utf-8 bytes").hexdigest()
+            self.digest = FOLDED_BYTES if folds_case else PLAIN_BYTES
             self.token_bytes = [bytes([value]) for value in range(256)]
             return
         try:
@@ -49,11 +55,16 @@ class IndexTokenizer:
         """Return the number of ids."""
         return len(self.token_bytes)
 
+    @property
+    def stored_width(self) -> int:
+        """Return the bytes of one stored id."""
+        return token_width(self.vocabulary_size, is_bytes=self.path is None)
+
     def encode(self, text: str) -> TokenizedText:
         """Return ids and offsets; lone surrogates, which cannot be encoded, count as U+FFFD."""
         clean = _encodable(text)
         if self._tokenizer is None:
-            return _encode_bytes(clean)
+            return _encode_bytes(fold_case(clean) if self.folds_case else clean)
         encoding = self._tokenizer.encode(clean, add_special_tokens=False)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         return TokenizedText(np.array(encoding.ids, dtype=np.int64), offsets[:, 0], offsets[:, 1])
@@ -61,7 +72,7 @@ class IndexTokenizer:
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Return the ids of several texts, without special tokens."""
         if self._tokenizer is None:
-            return [list(text.encode()) for text in texts]
+            return [list((fold_case(text) if self.folds_case else text).encode()) for text in texts]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def to_bytes(self, ids: npt.NDArray[np.unsignedinteger]) -> bytes:
@@ -71,9 +82,26 @@ class IndexTokenizer:
 
 
 @lru_cache(maxsize=16)
-def load_tokenizer(path: Path | None) -> IndexTokenizer:
+def load_tokenizer(path: Path | None, *, folds_case: bool = False) -> IndexTokenizer:
     """Return the tokenizer of a file, read once a process."""
-    return IndexTokenizer(path)
+    return IndexTokenizer(path, folds_case=folds_case)
+
+
+def fold_case(text: str) -> str:
+    """Fold case one code point to one, so that offsets stay as they are ("ß" stays, "ẞ" becomes "ß").
+
+    This is Unicode's simple case folding, but for the few letters whose lower case is two code points.
+    """
+    folded = text.casefold()
+    return folded if len(folded) == len(text) and text.isascii() else "".join(map(_fold, text))
+
+
+@lru_cache(maxsize=4096)
+def _fold(character: str) -> str:
+    for folded in (character.casefold(), character.lower()):
+        if len(folded) == 1:
+            return folded
+    return character
 
 
 def _encodable(text: str) -> str:

@@ -13,7 +13,7 @@ from webapp.celery import app
 from webapp.warm_up import warm_up_beside
 
 #: Pool and number of jobs at once. The model's engine batches threads; it must never be forked.
-POOLS = {"trace": ("prefork", 2), "model": ("threads", 16), "rank": ("prefork", 1)}
+POOLS = {"trace": ("prefork", 2), "build": ("prefork", 1), "model": ("threads", 16), "rank": ("prefork", 1)}
 
 
 #: What a worker of this queue loads before its first job asks for it.
@@ -23,11 +23,11 @@ WARM_UPS = {"trace": "tracer.registry.warm_up", "model": "webapp.playground.engi
 class Command(BaseCommand):
     """Run jobs of one queue until told to stop."""
 
-    help = "Run the jobs of one queue: trace, model (one per GPU or machine) or rank."
+    help = "Run the jobs of one queue: trace, build, model (one per GPU or machine) or rank."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("queue", choices=sorted(POOLS))
-        parser.add_argument("--concurrency", type=int, help="jobs at once (default: 2 traces, 16 answers, 1 board)")
+        parser.add_argument("--concurrency", type=int, help="jobs at once (default: 2 traces, 1 shard, 16 answers)")
         parser.add_argument(
             "--resident-experts",
             help="model: comma-separated slugs; only these experts' weights are loaded (FAIRGROUND_RESIDENT_EXPERTS)",
