@@ -40,9 +40,20 @@ PREFER = OpenApiParameter(
 class IndexSerializer(serializers.ModelSerializer[Index]):
     """An index by its digest."""
 
+    unit = serializers.CharField(read_only=True, help_text="What n_tokens counts: tokens, or bytes.")
+
     class Meta:
         model = Index
-        fields = ["digest", "tokenizer_digest", "n_tokens", "n_documents", "n_shards", "is_enabled", "created_at"]
+        fields = [
+            "digest",
+            "tokenizer_digest",
+            "unit",
+            "n_tokens",
+            "n_documents",
+            "n_shards",
+            "is_enabled",
+            "created_at",
+        ]
 
 
 class CorpusSerializer(serializers.ModelSerializer[Corpus]):

@@ -105,7 +105,7 @@ class Index(models.Model):
     @property
     def unit(self) -> str:
         """Return what its tokens are, in words."""
-        return {PLAIN_BYTES: "bytes", FOLDED_BYTES: "bytes, case folded,"}.get(self.tokenizer_digest, "tokens")
+        return {PLAIN_BYTES: "bytes", FOLDED_BYTES: "bytes, case folded"}.get(self.tokenizer_digest, "tokens")
 
     @property
     def folder(self) -> Path:

@@ -135,7 +135,8 @@ def open_corpus(slug: str, author: Author) -> Opened:
         raise NotFoundError(f"There is no corpus {slug!r}.")
     with _as_domain_errors():
         readers = [registry.open_index(index) for index in corpus.indexes.filter(is_enabled=True).order_by("-pk")]
-    readers.sort(key=lambda reader: reader.tokenizer.path is None)  # an index of bytes is the last choice
+    # An index of bytes is the last choice, one that folds case the very last.
+    readers.sort(key=lambda reader: (reader.tokenizer.folds_case, reader.tokenizer.is_bytes))
     if not readers:
         raise NotFoundError(f"Corpus {slug!r} has no index to search.")
     return Opened(corpus, readers[0], policy_for(corpus, author), registry.hidden_documents(corpus))

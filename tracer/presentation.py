@@ -98,7 +98,7 @@ def read_document(corpus_slug: str, key: str, *, author: Author = NOBODY) -> Rea
     takedown = corpus.takedowns.filter(document_key=key).first()
     if takedown is not None:
         raise GoneError(f"{REMOVED} Reason: {takedown.reason}")
-    for index in corpus.indexes.filter(is_enabled=True):
+    for index in registry.readable_first(corpus.indexes.all()):
         try:
             reader = registry.open_index(index)
             number = registry.document_numbers(reader).get(key)

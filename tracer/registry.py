@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from tracer.disclosure import Policy, policies_for
 from tracer.engine import IndexFileError, IndexReader, SearchableCorpus, trace_text
+from tracer.engine.tokens import FOLDED_BYTES
 from tracer.models import Corpus, Index, Takedown
 from webapp.ownership import NOBODY, Author
 
@@ -93,6 +94,11 @@ def searchable_with(
 ) -> SearchableCorpus:
     """Return one corpus with given readers, to be searched as its policy allows."""
     return SearchableCorpus(corpus.slug, readers, hidden.__contains__, policy.disclosure, policy.minimum_count)
+
+
+def readable_first(indexes: Iterable[Index]) -> list[Index]:
+    """Return the enabled ones, those that fold case last: their text is not as it was written."""
+    return sorted((i for i in indexes if i.is_enabled), key=lambda i: i.tokenizer_digest == FOLDED_BYTES)
 
 
 def pointer_of(reader: IndexReader, number: int, token_start: int) -> tuple[int, int]:

@@ -87,7 +87,7 @@ def corpus_detail(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _samples(corpus: Corpus, policy: Policy, draw: int) -> list[Sample]:
     """Return the beginnings of up to five documents; the same draw of the same index gives the same ones."""
-    index = next((index for index in corpus.indexes.all() if index.is_enabled), None)
+    index = next(iter(registry.readable_first(corpus.indexes.all())), None)
     if index is None or not policy.may_read_documents:
         return []
     reader, hidden = registry.open_index(index), registry.hidden_documents(corpus)
@@ -99,7 +99,7 @@ def _samples(corpus: Corpus, policy: Policy, draw: int) -> list[Sample]:
 
 def _sample(reader: IndexReader, number: int, corpus: Corpus) -> Sample:
     shard, pointer = registry.pointer_of(reader, number, 0)
-    passage = read_passage(reader, shard, pointer, 1, SAMPLE_TOKENS)
+    passage = read_passage(reader, shard, pointer, 0, SAMPLE_TOKENS)
     facts = passage.facts
     return Sample(
         passage.key,

@@ -367,3 +367,29 @@ def test_page_and_interface_tell_progress_and_hide_reasons_from_outsiders(
     assert client.get(f"/api/v1/builds/{build.pk}/").json()["index"] == index.digest
     assert client.get("/api/v1/corpora/none/builds/").status_code == 404
     assert client.get(f"/api/v1/builds/{'0' * 8}-0000-0000-0000-{'0' * 12}/").status_code == 404
+
+
+def test_an_index_of_bytes_is_another_index_of_the_corpus(
+    corpus: Corpus, tokenizer_path: Path, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("build_index", "fair", "--bytes", "--fold-case", "--shards", "2")
+    folded = Index.objects.get(digest=capsys.readouterr().out.strip())
+    builds.run_build(builds.start_build(slug="fair", tokenizer=tokenizer_path))
+    page = client.get("/corpora/fair/").content.decode()
+    assert "bytes, case folded, of 60 documents in 2 shards" in page
+    assert "tokens of 60 documents in 1 shard" in page
+    units = [index["unit"] for index in client.get("/api/v1/corpora/fair/").json()["indexes"]]
+    assert sorted(units) == ["bytes, case folded", "tokens"]
+    text = "CAROUSEL NUMBER 17 TURNS round"
+    trace = services.request_trace(text=text, corpora=["fair"], parameters={"density": None})
+    services.run_trace(trace.id)
+    trace.refresh_from_db()
+    assert trace.result["coverage"] == 1.0
+    assert folded.digest in trace.result["corpora"][0]["indexes"]
+    shown = client.get("/api/v1/documents/fair/doc-17/").json()
+    assert shown["text"] == TEXTS[17], "documents are read from the index that keeps their case"
+    services.take_down(corpus="fair", document="doc-17", reason="asked")
+    again = services.request_trace(text=text, corpora=["fair"])
+    services.run_trace(again.id)
+    again.refresh_from_db()
+    assert "fair/doc-17" not in {document["id"] for document in again.result["documents"]}

@@ -73,8 +73,12 @@ def document_at(reader: IndexReader, shard: int, pointer: int) -> tuple[int, int
 
 
 def read_passage(reader: IndexReader, shard_number: int, pointer: int, n_tokens: int, context: int) -> Passage:
-    """Read a match of `n_tokens` tokens and up to `context` tokens on either side, within its document."""
+    """Read a match of `n_tokens` tokens and up to `context` tokens on either side, within its document.
+
+    In an index of bytes `n_tokens` counts bytes, and `context` is stretched to as much text as of tokens.
+    """
     shard = reader.shards[shard_number]
+    context *= reader.tokenizer.units_per_token
     document, token_start = document_at(reader, shard_number, pointer)
     begin, end = shard.token_range(document)
     needle = begin + max(0, token_start)

@@ -30,8 +30,12 @@ class Originality:
 
 
 def measure_originality(text: str, readers: Sequence[IndexReader]) -> Originality:
-    """Return a text's originality in all indexes that share the tokenizer with most tokens indexed."""
+    """Return a text's originality in all indexes that share the tokenizer with most tokens indexed.
+
+    Bytes are no tokens: their indexes count only when there is no other.
+    """
     sizes: dict[str, int] = {}
+    readers = [reader for reader in readers if not reader.tokenizer.is_bytes] or readers
     for reader in readers:
         sizes[reader.tokenizer.digest] = sizes.get(reader.tokenizer.digest, 0) + reader.n_tokens
     chosen = max(sizes, key=lambda digest: (sizes[digest], digest))

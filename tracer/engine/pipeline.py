@@ -7,6 +7,7 @@ After Liu et al., OLMoTrace, arXiv 2504.07096. What a corpus discloses is decide
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import time
 from collections import defaultdict
@@ -24,6 +25,7 @@ from tracer.engine.reader import IndexReader, StoredDocument
 from tracer.engine.relevance import Relevance, bm25_scores, relevance_level
 from tracer.engine.results import FoundDocument, Match, Span, TraceResult
 from tracer.engine.spans import TokenSpan, choose_spans, find_spans
+from tracer.engine.unions import unite_spans
 
 MAX_TRIES_PER_DOCUMENT = 3
 
@@ -95,20 +97,21 @@ def trace_text(
     when `cancelled()` becomes true. The same arguments give the same result, timings apart.
     """
     trace = _Trace(text, prompt, parameters or TraceParameters(), cancelled)
-    found: list[tuple[TokenSpan, list[tuple[SearchableCorpus, list[IndexReader]]], int]] = []
+    found: list[tuple[TokenSpan, list[tuple[SearchableCorpus, list[IndexReader]]]]] = []
     n_tokens = 0
-    for group in _groups_by_tokenizer(corpora):
-        members = [(corpus, list(readers)) for corpus, readers in group]
+    groups = _groups_by_tokenizer(corpora)
+    for members in groups:
         spans, n_group_tokens = _spans_of_group(trace, members, memory)
-        n_tokens = max(n_tokens, n_group_tokens)
-        found += [(span, members, n_group_tokens) for span in spans]
+        n_tokens = n_tokens if n_tokens and members[0][1][0].tokenizer.is_bytes else max(n_tokens, n_group_tokens)
+        found += [(span, members) for span in spans]
     with trace.stage("documents"):
-        drafts = [(span, members, _sampled_matches(trace, span, members)) for span, members, _ in found]
+        drafts = [(span, members, _sampled_matches(trace, span, members)) for span, members in found]
     with trace.stage("relevance"):
         documents, drafts_scored = _score(trace, drafts)
-        result_spans = tuple(
-            sorted((_to_span(trace, *draft, documents) for draft in drafts_scored), key=lambda s: (s.start, -s.end))
-        )
+        result_spans = _in_order([_to_span(trace, *draft, documents) for draft in drafts_scored], trace, len(groups))
+        if len(groups) > 1:
+            shown = {match.document for span in result_spans for match in span.matches}
+            documents = {key: document for key, document in documents.items() if key in shown}
     return TraceResult(
         text,
         trace.parameters.to_dict(),
@@ -132,16 +135,23 @@ def preview_spans(
     """Return the spans that `trace_text` would, without their documents, so without matches and relevance."""
     trace = _Trace(text, "", parameters or TraceParameters(), lambda: False)
     spans = []
-    for group in _groups_by_tokenizer(corpora):
-        members = [(corpus, list(readers)) for corpus, readers in group]
+    groups = _groups_by_tokenizer(corpora)
+    for members in groups:
         spans += [_to_span(trace, span, members, [], {}) for span in _spans_of_group(trace, members, memory)[0]]
+    return _in_order(spans, trace, len(groups))
+
+
+def _in_order(spans: list[Span], trace: _Trace, n_groups: int) -> tuple[Span, ...]:
+    """Return spans in order of their start; what several tokenizers found is united."""
+    if n_groups > 1:
+        spans = unite_spans(spans, trace.parameters.max_documents_per_span)
     return tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
 
 
 def _groups_by_tokenizer(
     corpora: Sequence[SearchableCorpus],
 ) -> list[list[tuple[SearchableCorpus, list[IndexReader]]]]:
-    """Group the indexes that can be searched with the same token ids."""
+    """Group the indexes that can be searched with the same token ids; those of bytes come last."""
     groups: dict[str, list[tuple[SearchableCorpus, list[IndexReader]]]] = defaultdict(list)
     for corpus in corpora:
         by_tokenizer: dict[str, list[IndexReader]] = defaultdict(list)
@@ -150,7 +160,7 @@ def _groups_by_tokenizer(
             by_tokenizer[reader.tokenizer.digest].append(reader)
         for digest, readers in by_tokenizer.items():
             groups[digest].append((corpus, readers))
-    return list(groups.values())
+    return sorted(groups.values(), key=lambda members: members[0][1][0].tokenizer.is_bytes)
 
 
 def _spans_of_group(
@@ -163,8 +173,12 @@ def _spans_of_group(
     with trace.stage("search"):
         boundaries = find_boundaries(trace.text, tokens, tokenizer, trace.parameters.boundaries)
         remembered = memory.of(tokenizer.digest) if memory is not None else None
-        spans = find_spans(tokens, boundaries, readers, trace.parameters, remembered)
-        chosen = choose_spans(spans, len(tokens.ids), trace.parameters)
+        unit = tokenizer.units_per_token
+        scaled = replace(trace.parameters, min_length_tokens=trace.parameters.min_length_tokens * unit)
+        if trace.parameters.min_length_tokens == 1:
+            scaled = trace.parameters  # no bound, in whatever unit
+        spans = find_spans(tokens, boundaries, readers, scaled, remembered)
+        chosen = choose_spans(spans, math.ceil(len(tokens.ids) / unit), trace.parameters)
     shown = [_without_outer_space(trace.text, span) for span in chosen]
     return [span for span in shown if span is not None], len(tokens.ids)
 
@@ -236,7 +250,8 @@ def _read_match(
     needle = begin + place.token_start
     after = needle + span.length_tokens
     read = reader.tokenizer.to_bytes
-    width, wide = trace.parameters.snippet_tokens, trace.parameters.context_tokens
+    unit = reader.tokenizer.units_per_token
+    width, wide = trace.parameters.snippet_tokens * unit, trace.parameters.context_tokens * unit
     before_bytes = read(shard.tokens[max(begin, needle - width) : needle])
     needle_bytes = read(shard.tokens[needle:after])
     after_bytes = read(shard.tokens[after : min(end, after + width)])

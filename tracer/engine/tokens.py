@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from tracer.engine.errors import IndexFileError
 from tracer.engine.layout import token_width
 
+BYTES_PER_TOKEN = 4
 PLAIN_BYTES = hashlib.sha256(b"utf-8 bytes").hexdigest()
 FOLDED_BYTES = hashlib.sha256(b"utf-8 bytes, case folded one code point to one").hexdigest()
 Ids = npt.NDArray[np.int64]
@@ -54,6 +55,16 @@ class IndexTokenizer:
     def vocabulary_size(self) -> int:
         """Return the number of ids."""
         return len(self.token_bytes)
+
+    @property
+    def is_bytes(self) -> bool:
+        """Tell whether an id is a byte rather than a token of a vocabulary."""
+        return self.path is None
+
+    @property
+    def units_per_token(self) -> int:
+        """Return how many ids count as a token where a setting is in tokens: English has about four bytes in one."""
+        return BYTES_PER_TOKEN if self.path is None else 1
 
     @property
     def stored_width(self) -> int:

@@ -14,7 +14,15 @@ import pytest
 from tokenizers import Tokenizer
 
 from tests.tracer.engine.conftest import TEXTS, MakeReader
-from tracer.engine import IndexFileError, IndexReader, SearchableCorpus, adopt_index, trace_text, validate_index
+from tracer.engine import (
+    IndexFileError,
+    IndexReader,
+    SearchableCorpus,
+    TraceParameters,
+    adopt_index,
+    trace_text,
+    validate_index,
+)
 from tracer.engine.layout import PARTS
 from tracer.engine.stock import is_stock_engine_installed
 
@@ -235,5 +243,6 @@ def test_the_stock_indexers_own_folder_is_taken(tmp_path: Path) -> None:
     adopted = _adopt(tmp_path / "stock", None, tmp_path / "adopted")
     document = adopted.document(1)
     assert (document.key, document.title, document.licence, document.text) == ("d1", "T", "CC0", TEXTS[1])
-    result = trace_text(TEXTS[0], [SearchableCorpus("fair", [adopted])])
+    every = TraceParameters(density=None)
+    result = trace_text(TEXTS[0], [SearchableCorpus("fair", [adopted])], parameters=every)
     assert result.coverage > 0.9
