@@ -60,6 +60,7 @@ fix: $(DEV) ## Format and mend what can be mended by machine
 
 bench: $(DEV) ## Print the figures that the README claims
 	$(BIN)/python -m benchmarks.trace
+	$(BIN)/python -m benchmarks.build
 	$(BIN)/python -m benchmarks.generate
 	$(BIN)/python -m benchmarks.bandwidth
 	$(BIN)/python -m benchmarks.first_token

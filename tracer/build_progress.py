@@ -68,7 +68,7 @@ def shown_build(build: IndexBuild, *, author: Author) -> ShownBuild:
     """Return a build for a viewer. A failure's reason may name files and lines: only readers and operators see it."""
     may_see = author.is_operator or policy_for(build.corpus, author).may_read_documents
     reason = build.error if may_see or not build.error else f"The operator finds the reason under {build.pk}."
-    kind = "tokens" if not build.is_bytes else "bytes, case folded" if build.folds_case else "bytes"
+    kind = "tokens" if not build.is_bytes else "bytes with case folded" if build.folds_case else "bytes"
     return ShownBuild(
         build.pk,
         build.corpus,

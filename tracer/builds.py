@@ -37,6 +37,7 @@ from tracer.engine.tokens import IndexTokenizer, load_tokenizer
 from tracer.models import Corpus, Index, IndexBuild, ShardBuild
 from webapp.errors import BadInputError, ConflictError, FairgroundError, NotFoundError
 from webapp.jobs import FINAL, JobStatus
+from webapp.queueing import enqueue_on_commit
 
 log = structlog.get_logger(__name__)
 MAX_STARTS = 2
@@ -106,6 +107,8 @@ def resume_build(build_id: uuid.UUID | str) -> IndexBuild:
         build = get_build(build.pk)
         if build.status == JobStatus.DONE:
             raise ConflictError(f"Build {build.pk} is done already.")
+        if build.status == JobStatus.CANCELLED:
+            raise ConflictError(f"Build {build.pk} was discarded. Start a new one.")
         fresh = timezone.now() - timedelta(seconds=settings.STALE_AFTER_S)
         idle = build.shards.exclude(status=JobStatus.DONE).exclude(status=JobStatus.RUNNING, heartbeat_at__gt=fresh)
         idle.update(status=JobStatus.PENDING, error="", n_starts=0, n_bytes_done=0, n_documents=0, stage="")
@@ -113,6 +116,20 @@ def resume_build(build_id: uuid.UUID | str) -> IndexBuild:
         build.started_at = build.finished_at = None
         build.save()
     return build
+
+
+def discard_build(build_id: uuid.UUID | str) -> None:
+    """Give a build up and remove its files; shards being built stop within a second."""
+    build = get_build(build_id)
+    with transaction.atomic():
+        if (
+            not IndexBuild.objects.filter(pk=build.pk)
+            .exclude(status=JobStatus.DONE)
+            .update(status=JobStatus.CANCELLED, finished_at=timezone.now())
+        ):
+            raise ConflictError(f"Build {build.pk} is done already.")
+        build.shards.exclude(status=JobStatus.DONE).update(status=JobStatus.CANCELLED, finished_at=timezone.now())
+    shutil.rmtree(build.folder, ignore_errors=True)
 
 
 def queue_build(build: IndexBuild) -> None:
@@ -200,7 +217,8 @@ def run_shard(shard_id: int | str, *, pulse: Callable[[], None] = lambda: None) 
         _fail(shard, f"An unexpected error; the operator finds it in the log under {build.pk}.")
         return
     except BaseException:  # this process is told to stop: the next one may begin at once
-        ShardBuild.objects.filter(pk=shard.pk).update(status=JobStatus.PENDING, n_starts=shard.n_starts - 1)
+        own = ShardBuild.objects.filter(pk=shard.pk, status=JobStatus.RUNNING, started_at=started)
+        own.update(status=JobStatus.PENDING, n_starts=shard.n_starts - 1)
         raise
     finish_build(build.pk)
 
@@ -237,8 +255,10 @@ def _claim(shard_id: int | str) -> ShardBuild | None:
     return shard
 
 
-def _finish_shard(shard: ShardBuild, status: JobStatus, *, error: str = "", n_documents: int = 0) -> None:
-    ShardBuild.objects.filter(pk=shard.pk).update(
+def _finish_shard(shard: ShardBuild, status: JobStatus, *, error: str = "", n_documents: int = 0) -> bool:
+    """End a shard, unless it was ended, or taken over by another process, meanwhile; tell whether it was."""
+    own = ShardBuild.objects.filter(pk=shard.pk, started_at=shard.started_at).exclude(status__in=FINAL)
+    n_rows: int = own.update(
         status=status,
         error=error,
         stage="",
@@ -246,13 +266,15 @@ def _finish_shard(shard: ShardBuild, status: JobStatus, *, error: str = "", n_do
         n_bytes_done=shard.end - shard.begin if status == JobStatus.DONE else 0,
         finished_at=timezone.now(),
     )
+    return bool(n_rows)
 
 
 def _fail(shard: ShardBuild, error: str) -> None:
     """End a shard and its build as failed; other shards go on, for the next try."""
     log.warning("shard failed", build=str(shard.build_id), shard=shard.number, error=error)
     with transaction.atomic():
-        _finish_shard(shard, JobStatus.FAILED, error=error)
+        if not _finish_shard(shard, JobStatus.FAILED, error=error):
+            return
         IndexBuild.objects.filter(pk=shard.build_id).exclude(status__in=FINAL).update(
             status=JobStatus.FAILED, error=error, finished_at=timezone.now()
         )
@@ -330,9 +352,9 @@ def requeue_unfinished(*, older_than_s: float) -> int:
         identifiers = list(stale.values_list("pk", flat=True))
         ShardBuild.objects.filter(pk__in=identifiers, status=JobStatus.PENDING).update(heartbeat_at=timezone.now())
         for pk in identifiers:
-            tasks.build_shard.apply_async((str(pk),), retry=False)
+            enqueue_on_commit(tasks.build_shard, pk)
         if not shards.exclude(status=JobStatus.DONE).exists():
-            tasks.finish_build.apply_async((str(build.pk),), retry=False)
+            enqueue_on_commit(tasks.finish_build, build.pk)
             n_jobs += 1
         n_jobs += len(identifiers)
     return n_jobs

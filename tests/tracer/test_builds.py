@@ -217,7 +217,9 @@ def test_shards_without_a_sign_of_life_are_queued_again(
     sent: list[str] = []
     from tracer import tasks
 
-    monkeypatch.setattr(tasks.build_shard, "apply_async", lambda args, **_: sent.append(args[0]))
+    monkeypatch.setattr(
+        builds, "enqueue_on_commit", lambda task, pk: sent.append(str(pk)) if task is tasks.build_shard else None
+    )
     build = builds.start_build(slug="fair", tokenizer=tokenizer_path, n_shards=3)
     first, second, third = (str(shard.pk) for shard in build.shards.all())
     long_ago = timezone.now() - timedelta(hours=1)
@@ -317,6 +319,19 @@ def test_a_build_that_cannot_write_on_is_resumed_and_never_half_registered(
     assert sorted(p.name for p in build.folder.parent.iterdir()) == [build.folder.name]
     index = builds.run_build(builds.resume_build(build.pk))
     assert len(_texts(index)) == 60
+
+
+def test_a_discarded_build_leaves_nothing_and_stops_its_shards(corpus: Corpus, tokenizer_path: Path) -> None:
+    build = builds.start_build(slug="fair", tokenizer=tokenizer_path, n_shards=2)
+    first, second = build.shards.all()
+    builds.run_shard(first.pk)
+    builds.run_shard(second.pk, pulse=lambda: builds.discard_build(build.pk))
+    second.refresh_from_db()
+    assert second.status == JobStatus.CANCELLED
+    assert not Index.objects.exists()
+    assert not build.folder.exists()
+    with pytest.raises(FairgroundError, match="was discarded"):
+        builds.resume_build(build.pk)
 
 
 def test_command_builds_resumes_and_refuses(

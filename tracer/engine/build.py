@@ -274,7 +274,7 @@ def _complete_shard(folder: Path, shard: int, tokenizer: IndexTokenizer, pulse: 
     def work() -> None:
         try:
             with _as_disk_full(folder.parent):
-                n_tokens, n_documents = _sort_shard(folder, shard, tokenizer)
+                n_tokens, n_documents = sort_shard(folder, shard, tokenizer)
                 names = [f"{part}.{shard}" for part in PARTS]
                 files = {name: FileEntry((folder / name).stat().st_size, file_digest(folder / name)) for name in names}
                 summary = ShardSummary(tokenizer.stored_width, n_tokens, n_documents, files)
@@ -292,7 +292,7 @@ def _complete_shard(folder: Path, shard: int, tokenizer: IndexTokenizer, pulse: 
         raise failure[0]
 
 
-def _sort_shard(folder: Path, shard: int, tokenizer: IndexTokenizer) -> tuple[int, int]:
+def sort_shard(folder: Path, shard: int, tokenizer: IndexTokenizer) -> tuple[int, int]:
     """Write table.i and unigram.i of one shard; return its numbers of tokens and documents."""
     width = tokenizer.stored_width
     raw = np.fromfile(folder / f"tokenized.{shard}", dtype=np.uint8)

@@ -30,8 +30,12 @@ class Command(FairgroundCommand):
         parser.add_argument("--workers", action="store_true", help="one task a shard, for the workers of queue build")
         parser.add_argument("--no-wait", action="store_true", help="with --workers: print the build's id and end")
         parser.add_argument("--resume", metavar="BUILD", help="go on with a build that failed or was interrupted")
+        parser.add_argument("--discard", metavar="BUILD", help="give a build up and remove its files")
 
     def run(self, **options: Any) -> None:
+        if options["discard"]:
+            builds.discard_build(options["discard"])
+            return
         build = self._build(options)
         if options["workers"]:
             builds.queue_build(build)
