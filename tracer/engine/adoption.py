@@ -22,7 +22,8 @@ from tracer.engine.layout import PARTS, pointer_width, token_dtype, write_manife
 from tracer.engine.tokens import IndexTokenizer, load_tokenizer
 
 BLOCK = 1 << 22
-N_ORDER_SAMPLES, MAX_COMPARED_BYTES = 2000, 1 << 20
+#: The stock indexer sorts parts that overlap by 100,000 bytes: behind that its order is by chance, and harmless.
+N_ORDER_SAMPLES, MAX_COMPARED_BYTES = 2000, 1 << 16
 N_DECODED, DECODED_TOKENS, MIN_SAME = 40, 200, 0.5
 REPAIR = "Copy it again from where it was built, or build the index anew."
 OTHER_TOKENIZER = "Give the tokenizer.json with which the index was built."
@@ -280,13 +281,11 @@ def _pointers(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 
 
 def _is_below(raw: npt.NDArray[np.uint8], one: int, two: int) -> bool:
-    """Tell whether the suffix at `one` sorts before the one at `two`, as far as the first mebibyte tells."""
-    length = 64
-    while length <= MAX_COMPARED_BYTES:
+    """Tell whether the suffix at `one` sorts before the one at `two`, as far as `MAX_COMPARED_BYTES` tell."""
+    for length in (64, 1024, MAX_COMPARED_BYTES):
         left, right = raw[one : one + length].tobytes(), raw[two : two + length].tobytes()
         if left != right:
             return left < right
-        length *= 16
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -228,6 +229,33 @@ def test_shards_of_different_widths_are_refused(foreign: Path, tokenizer_path: P
     assert n_bytes < 2**16
     with pytest.raises(IndexFileError, match=r"table.1: is of 4-byte tokens, but shard 0 of 2-byte ones"):
         _adopt(foreign, tokenizer_path, tmp_path / "adopted")
+
+
+def test_order_behind_a_hundred_thousand_equal_bytes_is_left_as_the_stock_indexer_left_it(
+    make_reader: MakeReader, tmp_path: Path
+) -> None:
+    """Two suffixes that agree for longer than the stock indexer's parts overlap may stand in either order."""
+    chance = random.Random(5)
+    passage = "".join(chance.choices("abcdefgh ", k=120_000))
+    source = make_reader((f"{passage}x", f"{passage}y"), as_bytes=True).folder
+    table = np.fromfile(source / "table.0", np.uint8).reshape(-1, 3)
+    raw = np.fromfile(source / "tokenized.0", np.uint8)
+    ranks = [rank for rank in range(len(table) - 1) if _agreement(raw, table, rank) > 100_000]
+    assert len(ranks) > 10_000
+    for rank in ranks:
+        table[[rank, rank + 1]] = table[[rank + 1, rank]]
+    table.tofile(source / "table.0")
+    (source / "manifest.json").unlink()
+    assert _adopt(source, None, tmp_path / "adopted").n_documents == 2
+
+
+def _agreement(raw: np.ndarray, table: np.ndarray, rank: int) -> int:
+    """Return how far two neighbours can agree: only twins, one in each document, agree for long."""
+    one, two = (int.from_bytes(table[r].tobytes(), "little") for r in (rank, rank + 1))
+    length = min(len(raw) - max(one, two), 110_000)
+    return (
+        length if abs(one - two) > 100_000 and np.array_equal(raw[one : one + length], raw[two : two + length]) else 0
+    )
 
 
 @pytest.mark.skipif(not is_stock_engine_installed(), reason="needs the stock indexer")
