@@ -10,7 +10,7 @@ class DemoCorpus:
     """One corpus of the demonstration.
 
     `packages` maps import names to distribution names; the standard library has none. Where docstrings
-    are few, `with_source` adds the modules themselves as documents.
+    are few, `with_source` adds the modules themselves as documents. It ends after `max_characters`.
     """
 
     slug: str
@@ -19,6 +19,7 @@ class DemoCorpus:
     licence: str
     packages: tuple[tuple[str, str], ...]
     with_source: bool = False
+    max_characters: int = 6_000_000
 
 
 STANDARD_LIBRARY = ("", "")
@@ -31,6 +32,7 @@ DEMO_CORPORA = (
         "PSF-2.0",
         (STANDARD_LIBRARY,),
         with_source=True,
+        max_characters=14_000_000,  # the public model is trained on it, and small models learn what they see most
     ),
     DemoCorpus(
         "web",

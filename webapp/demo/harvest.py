@@ -23,10 +23,13 @@ from webapp.demo.corpora import DEMO_CORPORA, STANDARD_LIBRARY, DemoCorpus
 __all__ = ["DEMO_CORPORA", "DemoCorpus", "harvest_corpus", "write_corpus_file"]
 
 MIN_CHARACTERS = 120
-MIN_SOURCE_CHARACTERS, MAX_SOURCE_CHARACTERS = 400, 40_000
-MAX_CORPUS_CHARACTERS = 6_000_000
+MIN_SOURCE_CHARACTERS, MAX_SOURCE_CHARACTERS = 400, 120_000
+MAX_CORPUS_CHARACTERS = 14_000_000
 SKIPPED_FOLDERS = frozenset(
-    {"test", "tests", "testing", "site-packages", "__pycache__", "idlelib", "lib2to3", "_vendor", "turtledemo"}
+    {
+        *("test", "tests", "testing", "site-packages", "__pycache__", "idlelib", "lib2to3", "_vendor", "turtledemo"),
+        "encodings",  # tables of code points
+    }
 )
 Document = dict[str, Any]
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -35,7 +38,7 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 def harvest_corpus(slug: str) -> Iterator[Document]:
     """Yield the documents of one corpus: {id, text, title, licence, url, metadata}.
 
-    Ends after `MAX_CORPUS_CHARACTERS`. Raises `KeyError` for an unknown slug.
+    Ends after the corpus's `max_characters`. Raises `KeyError` for an unknown slug.
     """
     corpus = {corpus.slug: corpus for corpus in DEMO_CORPORA}[slug]
     seen: set[bytes] = set()
@@ -47,7 +50,7 @@ def harvest_corpus(slug: str) -> Iterator[Document]:
             continue
         seen.add(digest)
         n_characters += len(document["text"])
-        if n_characters > MAX_CORPUS_CHARACTERS:
+        if n_characters > min(corpus.max_characters, MAX_CORPUS_CHARACTERS):
             return
         yield document
 
@@ -160,7 +163,7 @@ def _python_files(root: Path) -> Iterator[Path]:
         if entry.is_dir():
             if entry.name not in SKIPPED_FOLDERS and not entry.is_symlink():
                 yield from _python_files(entry)
-        elif entry.suffix == ".py":
+        elif entry.suffix == ".py" and not entry.name.startswith("_sysconfigdata"):  # tables of the build
             yield entry
 
 

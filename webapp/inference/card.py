@@ -85,7 +85,7 @@ def read_checkpoint_card(path: Path, experts_file: Path | None = None) -> Checkp
         raise CheckpointError(file, 'needs a non-empty list "experts"')
     if len(entries) != n_experts:
         raise CheckpointError(file, f"names {len(entries)} experts, but config.json has {n_experts}; name every expert")
-    experts = tuple(_read_expert(file, index, entry) for index, entry in enumerate(entries))
+    experts = tuple(read_expert_card(file, index, entry) for index, entry in enumerate(entries))
     slugs = [expert.slug for expert in experts]
     for slug in slugs:
         if slugs.count(slug) > 1:
@@ -96,7 +96,8 @@ def read_checkpoint_card(path: Path, experts_file: Path | None = None) -> Checkp
     return CheckpointCard(experts, is_exact)
 
 
-def _read_expert(file: Path, index: int, entry: object) -> ExpertCard:
+def read_expert_card(file: Path, index: int, entry: object) -> ExpertCard:
+    """One entry of a list of experts, checked; CheckpointError with the value that cannot be used."""
     if not isinstance(entry, dict):
         raise CheckpointError(file, f"expert {index} must be an object with slug, title and owner")
     slug = entry.get("slug")

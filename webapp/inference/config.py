@@ -71,12 +71,17 @@ class CheckpointConfig:
         return self.body.get("eos_token_id", 100_257)
 
 
-def read_config(path: Path) -> CheckpointConfig:
-    """The folder's configuration; CheckpointError with the value that cannot be used."""
+def read_config(path: Path, *, allow_dense: bool = False) -> CheckpointConfig:
+    """The folder's configuration; CheckpointError with the value that cannot be used.
+
+    With `allow_dense` a dense OLMo 2 counts as one expert: an owner's training starts from it.
+    """
     file = path / "config.json"
     body = read_json(file)
     kind = body.get("model_type")
-    if kind != "flex_olmo":
+    if allow_dense and kind == "olmo2":
+        body = {**body, "num_experts": 1, "num_experts_per_tok": 1}
+    elif kind != "flex_olmo":
         raise CheckpointError(file, f"model_type is {kind!r}; expert switching needs 'flex_olmo'")
     model = ModelConfig(
         **{field.name: _read_value(file, body, field.name, field.default) for field in fields(ModelConfig)}

@@ -4,6 +4,7 @@ InferenceError
 ├── CheckpointError              a checkpoint folder that cannot be used: file, reason
 ├── EngineBusyError              the queue is full; ask again later
 ├── EngineClosedError            the engine was not started, or has been closed
+├── TrainingError                training that cannot begin or go on
 └── RequestError (ValueError)    a request that can never be answered
     ├── UnknownExpertError       names no loaded expert, or none at all
     └── ContextOverflowError     prompt and answer do not fit the context
@@ -25,6 +26,10 @@ class CheckpointError(InferenceError):
         super().__init__(f"{file}: {reason}")
         self.file = file
         self.reason = reason
+
+
+class TrainingError(InferenceError):
+    """Text, settings or contributions with which nothing can be trained or merged."""
 
 
 class EngineBusyError(InferenceError):

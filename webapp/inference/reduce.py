@@ -11,11 +11,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from webapp.inference import layout
@@ -24,9 +25,10 @@ from webapp.inference.config import read_config
 from webapp.inference.errors import CheckpointError
 
 MAX_SHARD_BYTES = 4_000_000_000
+UNTUNED_ROUTER = "before_tuning/router.safetensors"
 _EXPERT_KEY = re.compile(r"(.*\.mlp\.experts\.)(\d+)(\..*)")
 _FUSED_KEY = re.compile(r".*\.mlp\.experts\.(gate_up_proj|down_proj)")
-_COPIED = (
+COPIED_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -42,8 +44,12 @@ def reduce_checkpoint(
     *,
     experts_file: Path | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
+    before_tuning: bool = False,
 ) -> None:
     """Write the subset `experts` of `src` to the new folder `out`, all or nothing.
+
+    `before_tuning` takes the router's rows from before they were tuned on text of all domains, so that
+    nothing of the removed experts' data is left.
 
     `experts_file` names the experts in place of the folder's own experts.json. Weights are
     streamed: at most one shard of `max_shard_bytes` is held in memory.
@@ -60,6 +66,9 @@ def reduce_checkpoint(
     if out.exists():
         raise CheckpointError(out, "exists already; choose a new folder")
     layout.check_tensors(src, config.model, layout.stored_tensors(src))
+    untuned = src / UNTUNED_ROUTER if before_tuning else None
+    if untuned and not untuned.is_file():
+        raise CheckpointError(untuned, "is missing: the rows from before tuning were not kept; export without them")
     kept = [index for index, slug in enumerate(card.slugs) if slug in experts]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
@@ -70,17 +79,20 @@ def reduce_checkpoint(
         body["num_experts_per_tok"] = min(config.model.num_experts_per_tok, len(kept))
         if isinstance(config.pad_token_id, int) and config.pad_token_id >= config.model.vocab_size:
             body["pad_token_id"] = None  # transformers' default; it refuses to build a smaller vocabulary with it
-        _write_shards(_kept_tensors(src, kept), part, max_shard_bytes)
+        write_shards(_kept_tensors(src, kept, untuned), part, max_shard_bytes)
         (part / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
         slugs = [card.slugs[index] for index in kept]
-        (part / EXPERTS_FILE).write_text(card.keeping(slugs).to_json(), encoding="utf-8")
-        for name in _COPIED:
+        reduced = card.keeping(slugs)
+        if untuned:
+            reduced = replace(reduced, opt_out_exact=True)
+        (part / EXPERTS_FILE).write_text(reduced.to_json(), encoding="utf-8")
+        for name in COPIED_FILES:
             if (src / name).is_file():
                 shutil.copy(src / name, part / name)
         part.rename(out)
 
 
-def _write_shards(tensors: Iterator[tuple[str, Tensor]], folder: Path, max_bytes: int) -> None:
+def write_shards(tensors: Iterator[tuple[str, Tensor]], folder: Path, max_bytes: int) -> None:
     """Write `tensors` as transformers does: one file, or numbered shards with an index."""
     shards: list[list[str]] = []
     held: dict[str, Tensor] = {}
@@ -113,9 +125,10 @@ def _part_name(number: int) -> str:
     return f"part-{number}"
 
 
-def _kept_tensors(src: Path, kept: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors of the reduced checkpoint, read one by one."""
+def _kept_tensors(src: Path, kept: Sequence[int], untuned: Path | None) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors of the reduced checkpoint, read one by one; router rows from `untuned` where given."""
     places = {expert: place for place, expert in enumerate(kept)}
+    rows = load_file(untuned) if untuned else {}
     for file in layout.weight_files(src):
         with safe_open(file, "pt") as handle:
             for name in handle.keys():  # noqa: SIM118 (not a mapping)
@@ -126,6 +139,6 @@ def _kept_tensors(src: Path, kept: Sequence[int]) -> Iterator[tuple[str, Tensor]
                     part = handle.get_slice(name)
                     yield name, torch.stack([part[index : index + 1][0] for index in kept])
                 elif name.endswith(".mlp.gate.weight"):
-                    yield name, handle.get_tensor(name)[list(kept)].contiguous()
+                    yield name, rows.get(name, handle.get_tensor(name))[list(kept)].contiguous()
                 elif not match:
                     yield name, handle.get_tensor(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,8 @@ import torch
 from tokenizers import Tokenizer
 
 from webapp.inference import load_checkpoint, token_logits
+from webapp.inference.card import ExpertCard
+from webapp.inference.errors import TrainingError
 from webapp.inference.training import recipe
 from webapp.inference.training.data import (
     END_OF_TEXT,
@@ -18,14 +19,14 @@ from webapp.inference.training.data import (
     tokenize_domain,
     train_tokenizer,
 )
-from webapp.inference.training.demo import DemoPlan, train_demo
-from webapp.inference.training.export import export_checkpoint
+from webapp.inference.training.export import Manifest, export_new
+from webapp.inference.training.loop import Budget
 from webapp.inference.training.measure import held_out_loss, masks_of_interest
 from webapp.inference.training.model import ModelShape, TrainingModel, next_token_loss
 from webapp.inference.training.muon import orthogonalise
 
 SHAPE = ModelShape(vocabulary=300, width=32, n_layers=2, feed_forward=48, n_heads=2, context=32)
-BUDGET = recipe.Budget(seconds=60, max_steps=3, rows=4, length=32, warmup_steps=1)
+BUDGET = Budget(seconds=60, max_steps=3, rows=4, length=32, warmup_steps=1)
 
 
 def texts_about(word: str) -> list[str]:
@@ -80,7 +81,7 @@ def test_merged_model_with_one_expert_equals_the_public_model(
 ) -> None:
     merged = recipe.merge(base, contributions)
     merged.set_mask(torch.tensor([True, False, False]))
-    rows = streams[1].held_out[:33][None]
+    rows = streams[1].held_out[:33][None].long()
     assert next_token_loss(merged, rows).item() == pytest.approx(next_token_loss(base, rows).item(), abs=1e-5)
 
 
@@ -103,25 +104,14 @@ def test_export_computes_the_same_logits(
     contributions: list[recipe.Contribution],
 ) -> None:
     merged = recipe.merge(base, contributions)
-    cards = [{"slug": word, "title": word, "owner": word, "corpus": None, "licence": "x"} for word in ("a", "b", "c")]
-    export_checkpoint(merged, tokenizer, cards, "card", tmp_path, torch.float32)
-    ids = streams[1].held_out[:20]
-    loaded = load_checkpoint(tmp_path, dtype="float32", device="cpu")
+    cards = [ExpertCard(word, word, word) for word in ("a", "b", "c")]
+    export_new(merged, tokenizer, Manifest(cards, "card"), tmp_path / "out", torch.float32)
+    ids = streams[1].held_out[:20].long()
+    loaded = load_checkpoint(tmp_path / "out", dtype="float32", device="cpu")
     theirs = token_logits(loaded, ids.tolist(), frozenset({"a", "b", "c"}))
     with torch.no_grad():
         ours = merged(ids[None])[0]
     assert (ours - theirs).abs().max().item() < 1e-4
-
-
-def test_whole_run_writes_a_checkpoint_with_its_card(tmp_path: Path) -> None:
-    words = ("horse", "swan")
-    cards = [{"slug": w, "title": w, "owner": w, "corpus": w, "licence": "CC0-1.0"} for w in words]
-    plan = DemoPlan(max_steps=2, shape=SHAPE, rows=4)
-    tables = train_demo({w: texts_about(w) for w in words}, cards, tmp_path, plan, lambda _: None)
-    assert "| horse only |" in tables
-    assert tables in (tmp_path / "README.md").read_text()
-    assert json.loads((tmp_path / "experts.json").read_text())["opt_out_exact"] is True
-    assert load_checkpoint(tmp_path, device="cpu").expert_slugs == words
 
 
 def test_whole_documents_are_held_out(tokenizer: Tokenizer) -> None:
@@ -132,7 +122,7 @@ def test_whole_documents_are_held_out(tokenizer: Tokenizer) -> None:
 
 
 def test_too_little_text_is_refused(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match="too few documents"):
+    with pytest.raises(TrainingError, match="too few documents"):
         tokenize_domain("swan", ["one text"], tokenizer)
 
 

@@ -1,4 +1,4 @@
-"""The demonstration's model in one uninterrupted run, stage by stage, with what was measured in its card."""
+"""The demonstration's model: all stages one after another, with what was measured in its card."""
 
 from __future__ import annotations
 
@@ -6,80 +6,86 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from webapp.inference.training import measure, recipe
-from webapp.inference.training.data import TokenStream, tokenize_domain, train_tokenizer
-from webapp.inference.training.export import export_checkpoint
-from webapp.inference.training.model import ModelShape, TrainingModel
+import torch
 
-PROXY_TOKENS = 60_000
+from webapp.inference.card import ExpertCard
+from webapp.inference.placement import pick_device
+from webapp.inference.training import stages
+from webapp.inference.training.loop import Budget, Report
+from webapp.inference.training.model import ModelShape
 
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """Seconds and sizes of each stage."""
+    """Steps and sizes of each stage, and seconds after which it ends anyway; `device` is "auto", "cpu" or "cuda"."""
 
-    base_seconds: float = 840
-    expert_seconds: float = 200
-    router_seconds: float = 50
-    max_steps: int = 1_000_000
+    base_steps: int = 3000
+    expert_steps: int = 800
+    base_seconds: float = float("inf")
+    expert_seconds: float = float("inf")
     seed: int = 20
     shape: ModelShape = field(default_factory=ModelShape)
-    rows: int = 8
+    rows: int = 32
+    dropout: float = 0.1
+    device: str = "auto"
 
-    def budget(self, seconds: float, warmup_steps: int = 20) -> recipe.Budget:
-        """Return the budget of one stage."""
-        return recipe.Budget(seconds, self.max_steps, self.rows, self.shape.context, warmup_steps)
+    def run(self, n_steps: int, seconds: float, seed: int, report: Report) -> stages.Run:
+        """Return how one stage runs."""
+        budget = Budget(
+            seconds=seconds,
+            max_steps=n_steps,
+            rows=self.rows,
+            length=self.shape.context,
+            warmup_steps=max(1, n_steps // 50),
+            dropout=self.dropout,
+        )
+        return stages.Run(budget, seed, self.device, report=report)
 
 
 def train_demo(
-    texts: Mapping[str, list[str]],
-    experts: Sequence[dict[str, Any]],
-    out: Path,
-    plan: DemoPlan,
-    report: recipe.Report,
+    texts: Mapping[str, list[str]], experts: Sequence[ExpertCard], work: Path, out: Path, plan: DemoPlan, report: Report
 ) -> str:
-    """Train public model, owners' experts, merge, tune the router, measure; return the card's tables.
+    """Train the base, each owner's expert, merge and measure; return the tables. Interrupted, it goes on.
 
-    `texts` maps each expert's slug to its documents, the public one first, in the order of `experts`.
-    Each owner's stage sees the public model, public text and that owner's text: nothing of another's.
+    `texts` maps each expert's slug to its documents, the public one first, in the order of `experts`; `work` keeps
+    what the stages hand on. Each owner's stage sees the public model, public text and that owner's text alone. The
+    router is not tuned, so that switching an expert off leaves nothing of its owner's data.
     """
     begin = time.monotonic()
-    slugs = list(texts)
-    tokenizer = train_tokenizer(texts[slugs[0]], plan.shape.vocabulary)
-    streams = [tokenize_domain(slug, texts[slug], tokenizer) for slug in slugs]
-    report(", ".join(f"{s.domain} {len(s.training) / 1e6:.2f} M tokens" for s in streams))
-    base = recipe.train_dense(plan.shape, streams[0], plan.budget(plan.base_seconds, 40), plan.seed, report)
-    contributions = [
-        recipe.train_expert(base, streams[0], owner, plan.budget(plan.expert_seconds), plan.seed + 10 + i, report)
-        for i, owner in enumerate(streams[1:])
-    ]
-    model = recipe.merge(base, contributions)
-    proxies = [stream.training[:PROXY_TOKENS] for stream in streams]
-    recipe.tune_router(model, proxies, plan.budget(plan.router_seconds, 10), plan.seed + 5, report)
-    tables = _tables(model, slugs, streams)
-    card = _card(experts, streams, plan, tables, time.monotonic() - begin)
-    export_checkpoint(model, tokenizer, list(experts), card, out)
+    base = work / "base"
+    public, *owners = experts
+    if not base.exists():
+        stages.train_base(
+            texts[public.slug],
+            plan.shape,
+            public,
+            base,
+            plan.run(plan.base_steps, plan.base_seconds, plan.seed, report),
+        )
+    for place, owner in enumerate(owners):
+        folder = work / owner.slug
+        if not folder.exists():
+            run = plan.run(plan.expert_steps, plan.expert_seconds, plan.seed + 10 + place, report)
+            stages.train_contribution(base, texts[owner.slug], owner, folder, run, public_texts=texts[public.slug])
+    merged = work / "merged"
+    if not merged.exists():
+        stages.merge_experts(base, [work / owner.slug for owner in owners], merged, run=plan.run(1, 1, 0, report))
+    tables = stages.evaluate_experts(merged, texts, device=plan.device).to_markdown()
+    device = pick_device(base, plan.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "a processor"
+    card = demo_card(texts, experts, plan, tables, f"{time.monotonic() - begin:.0f} s on {name}")
+    stages.merge_experts(base, [work / owner.slug for owner in owners], out, run=plan.run(1, 1, 0, report), card=card)
     return tables
 
 
-def _tables(model: TrainingModel, slugs: list[str], streams: list[TokenStream]) -> str:
-    losses = measure.markdown_table("enabled", slugs, measure.loss_table(model, slugs, streams))
-    routing = measure.markdown_table("text of", slugs, measure.routing_table(model, streams))
-    return (
-        f"Loss in nats per token on held-out documents (column: whose documents; lower is better):\n\n{losses}\n\n"
-        f"Mean share of routing weight with all experts on (column: expert):\n\n{routing}\n"
-    )
-
-
-def _card(
-    experts: Sequence[dict[str, Any]], streams: list[TokenStream], plan: DemoPlan, tables: str, seconds: float
+def demo_card(
+    texts: Mapping[str, list[str]], experts: Sequence[ExpertCard], plan: DemoPlan, tables: str, duration: str
 ) -> str:
+    """Return the model card."""
     shape = plan.shape
-    sizes = {stream.domain: len(stream.training) for stream in streams}
     data = "\n".join(
-        f"| {e['slug']} | {e['title']} | {e['owner']} | {e['licence']} | {sizes[e['slug']]:,} |" for e in experts
+        f"| {e.slug} | {e.title} | {e.owner} | {e.licence} | {sum(map(len, texts[e.slug])):,} |" for e in experts
     )
     return f"""# Fairground's demonstration model
 
@@ -89,7 +95,7 @@ of its domains and no meaning. It is no basis for judging helpfulness or truth.
 
 ## Data
 
-| expert | text | owner | licence | training tokens |
+| expert | text | owner | licence | characters |
 |---|---|---|---|---|
 {data}
 
@@ -98,12 +104,12 @@ in 25 is held out by a digest of its text. The tokenizer was trained on the publ
 
 ## Training
 
-FlexOlmo's recipe (Shi et al., arXiv 2507.07024), one uninterrupted run of `manage.py train_demo_model`: the dense
-public model ({plan.base_seconds:.0f} s), each owner's expert alone beside the frozen public one, with a quarter of
-public text ({plan.expert_seconds:.0f} s each), merging, router tuning on {PROXY_TOKENS:,} tokens of each domain
-({plan.router_seconds:.0f} s). Seed {plan.seed}; {seconds:.0f} s in all on a processor. Budgets are in seconds, so a run
-on another machine gives another model of the same kind. Shared weights saw public text only: switching an expert off
-equals removing it. The router's rows were tuned on every domain's proxy text.
+FlexOlmo's recipe (Shi et al., arXiv 2507.07024) by `manage.py train_demo_model`, which runs the stages of `train_base`,
+`train_expert` and `merge_experts`: the dense public model ({plan.base_steps:,} steps of {plan.rows} × {shape.context}
+tokens), each owner's expert alone beside the frozen public one, with a quarter of public text
+({plan.expert_steps:,} steps each), merging. Dropout {plan.dropout}, seed {plan.seed}; {duration}. Shared weights saw
+public text only, and the router's rows are those that each owner's training gave, not tuned together: switching an
+expert off equals removing it.
 
 ## Measured
 

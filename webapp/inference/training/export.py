@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,54 +16,77 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from webapp.inference.card import EXPERTS_FILE, CheckpointCard, ExpertCard, read_json
+from webapp.inference.errors import CheckpointError
+from webapp.inference.reduce import COPIED_FILES, MAX_SHARD_BYTES, UNTUNED_ROUTER, write_shards
 from webapp.inference.training.data import END_OF_TEXT, PADDING
-from webapp.inference.training.model import TrainingModel
+from webapp.inference.training.load import tensor_names
+from webapp.inference.training.model import ModelShape, TrainingModel
 
 
-def export_checkpoint(
-    model: TrainingModel,
-    tokenizer: Tokenizer,
-    experts: list[dict[str, Any]],
-    card: str,
-    out: Path,
-    dtype: torch.dtype = torch.bfloat16,
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint says of itself: its experts in router order, its card in Markdown.
+
+    `untuned_rows` (layers, experts, width) are the router's rows from before tuning; with them
+    `opt_out_exact` must be false, since tuned rows were fitted to text of all domains.
+    """
+
+    experts: Sequence[ExpertCard]
+    card: str
+    opt_out_exact: bool = True
+    untuned_rows: Tensor | None = None
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Give a folder that becomes `out` when all went well. Raises `CheckpointError` when `out` exists."""
+    if out.exists():
+        raise CheckpointError(out, "exists already; choose a new folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+        part = Path(folder) / out.name
+        part.mkdir()
+        yield part
+        part.rename(out)
+
+
+def export_new(
+    model: TrainingModel, tokenizer: Tokenizer, manifest: Manifest, out: Path, dtype: torch.dtype = torch.bfloat16
 ) -> None:
-    """Write config.json, model.safetensors, tokenizer.json, experts.json and README.md to `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.to(dtype).contiguous() for name, value in transformers_weights(model).items()}
-    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
-    tokenizer.save(str(out / "tokenizer.json"))
-    _write_json(out / "config.json", transformers_config(model, tokenizer, dtype))
-    _write_json(out / "experts.json", {"experts": experts, "opt_out_exact": True})
-    (out / "README.md").write_text(card, encoding="utf-8")
+    """Write a model with its own tokenizer to the new folder `out`."""
+    with new_folder(out) as part:
+        tokenizer.save(str(part / "tokenizer.json"))
+        _write(model, manifest, new_config(model.shape, tokenizer, dtype), dtype, part)
+
+
+def export_on(base: Path, model: TrainingModel, manifest: Manifest, out: Path) -> None:
+    """Write a model that grew out of the checkpoint `base`, with its tokenizer, configuration and dtype."""
+    body = read_json(base / "config.json")
+    dtype = getattr(torch, str(body.get("dtype") or body.get("torch_dtype") or "bfloat16"), torch.bfloat16)
+    n_experts = model.shape.n_experts
+    body |= {
+        "architectures": ["FlexOlmoForCausalLM"],
+        "model_type": "flex_olmo",
+        "num_experts": n_experts,
+        "num_experts_per_tok": model.shape.top_k or n_experts,
+        "norm_topk_prob": False,
+    }
+    with new_folder(out) as part:
+        for name in COPIED_FILES:
+            if (base / name).is_file():
+                shutil.copy(base / name, part / name)
+        _write(model, manifest, body, dtype, part)
 
 
 def transformers_weights(model: TrainingModel) -> dict[str, Tensor]:
     """Return the weights under the names of published FlexOlmo checkpoints, one key an expert."""
-    names: dict[str, Tensor] = {
-        "model.embed_tokens.weight": model.embedding.weight,
-        "model.norm.weight": model.norm.weight,
-        "lm_head.weight": model.head.weight,
-    }
-    for index, block in enumerate(model.layers()):
-        layer = f"model.layers.{index}."
-        attention = block.attention
-        for ours, theirs in (("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj"), ("o", "o_proj")):
-            names[f"{layer}self_attn.{theirs}.weight"] = attention.get_parameter(f"{ours}.weight")
-        names[f"{layer}self_attn.q_norm.weight"] = attention.q_norm.weight
-        names[f"{layer}self_attn.k_norm.weight"] = attention.k_norm.weight
-        names[f"{layer}post_attention_layernorm.weight"] = block.attention_norm.weight
-        names[f"{layer}post_feedforward_layernorm.weight"] = block.feed_forward_norm.weight
-        names[f"{layer}mlp.gate.weight"] = block.router
-        for position, expert in enumerate(block.experts):
-            for part in ("gate", "up", "down"):
-                names[f"{layer}mlp.experts.{position}.{part}_proj.weight"] = expert.get_parameter(f"{part}.weight")
-    return {name: value.detach() for name, value in names.items()}
+    ours = dict(model.named_parameters())
+    return {theirs: ours[name].detach() for name, theirs in tensor_names(model.shape)}
 
 
-def transformers_config(model: TrainingModel, tokenizer: Tokenizer, dtype: torch.dtype) -> dict[str, Any]:
+def new_config(shape: ModelShape, tokenizer: Tokenizer, dtype: torch.dtype) -> dict[str, Any]:
     """Return config.json of a `FlexOlmoForCausalLM` of this shape; every expert is active."""
-    shape = model.shape
     return {
         "architectures": ["FlexOlmoForCausalLM"],
         "model_type": "flex_olmo",
@@ -72,7 +100,7 @@ def transformers_config(model: TrainingModel, tokenizer: Tokenizer, dtype: torch
         "num_experts": shape.n_experts,
         "num_experts_per_tok": shape.n_experts,
         "norm_topk_prob": False,
-        "rms_norm_eps": 1e-6,
+        "rms_norm_eps": shape.norm_epsilon,
         "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
         "hidden_act": "silu",
         "tie_word_embeddings": False,
@@ -83,5 +111,20 @@ def transformers_config(model: TrainingModel, tokenizer: Tokenizer, dtype: torch
     }
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people to read."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write(model: TrainingModel, manifest: Manifest, config: dict[str, Any], dtype: torch.dtype, folder: Path) -> None:
+    weights = transformers_weights(model)
+    write_shards(((n, w.to("cpu", dtype).contiguous()) for n, w in weights.items()), folder, MAX_SHARD_BYTES)
+    write_json(folder / "config.json", config)
+    card = CheckpointCard(tuple(manifest.experts), manifest.opt_out_exact)
+    (folder / EXPERTS_FILE).write_text(card.to_json(), encoding="utf-8")
+    (folder / "README.md").write_text(manifest.card, encoding="utf-8")
+    if manifest.untuned_rows is not None:
+        names = [theirs for ours, theirs in tensor_names(model.shape) if ours.endswith(".router")]
+        rows = zip(names, manifest.untuned_rows, strict=True)
+        (folder / UNTUNED_ROUTER).parent.mkdir()
+        save_file({name: row.to("cpu", dtype).contiguous() for name, row in rows}, folder / UNTUNED_ROUTER)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from webapp.inference.training.data import TokenStream
+from webapp.inference.training.loop import half_precision
 from webapp.inference.training.model import TrainingModel, next_token_loss
 
 
@@ -18,7 +19,10 @@ def held_out_loss(model: TrainingModel, tokens: Tensor, *, length: int = 256, ma
         n_rows, length = 1, len(tokens) - 1
     starts = range(0, n_rows * length, length)
     rows = torch.stack([tokens[start : start + length + 1] for start in starts])
-    total = sum(next_token_loss(model, part).item() * len(part) for part in torch.split(rows, 16))
+    total = 0.0
+    for part in torch.split(rows.long(), 16):
+        with half_precision(model.device):
+            total += next_token_loss(model, part.to(model.device)).item() * len(part)
     return total / n_rows
 
 

@@ -16,7 +16,7 @@ NEGATIVE_INFINITY = float("-inf")
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of the model; `n_experts` 1 is dense."""
+    """Sizes of the model; `n_experts` 1 is dense, `top_k` 0 uses all experts for each token."""
 
     vocabulary: int = 4096
     width: int = 256
@@ -26,17 +26,20 @@ class ModelShape:
     context: int = 512
     rope_theta: float = 10_000.0
     n_experts: int = 1
+    norm_epsilon: float = 1e-6
+    top_k: int = 0
 
 
 class RmsNorm(nn.Module):
     """Root-mean-square normalisation with a learnt scale."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, epsilon: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x, (x.shape[-1],), self.weight, 1e-6)
+        return functional.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.epsilon)
 
 
 class FeedForward(nn.Module):
@@ -61,7 +64,7 @@ class Attention(nn.Module):
         width = shape.width
         self.n_heads = shape.n_heads
         self.q, self.k, self.v, self.o = (nn.Linear(width, width, bias=False) for _ in range(4))
-        self.q_norm, self.k_norm = RmsNorm(width), RmsNorm(width)
+        self.q_norm, self.k_norm = (RmsNorm(width, shape.norm_epsilon) for _ in range(2))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         rows, length, width = x.shape
@@ -69,7 +72,8 @@ class Attention(nn.Module):
         q = self.q_norm(self.q(x)).view(heads).transpose(1, 2)
         k = self.k_norm(self.k(x)).view(heads).transpose(1, 2)
         v = self.v(x).view(heads).transpose(1, 2)
-        mixed = functional.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True)
+        q, k = (rotate(each, cos, sin).to(v.dtype) for each in (q, k))
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         out: Tensor = self.o(mixed.transpose(1, 2).reshape(rows, length, width))
         return out
 
@@ -84,7 +88,8 @@ class Block(nn.Module):
     """One layer: norm after attention and after the experts.
 
     `mask` (E,) disables experts before the softmax; `bias` (E,) is the training-time bias of
-    new experts, dropped at merging; `shares` collects mean routing weights when it is a list.
+    new experts, dropped at merging; `shares` collects mean routing weights when it is a list;
+    `dropout` is the share of either part's output that training leaves out.
     """
 
     mask: Tensor | None
@@ -93,36 +98,43 @@ class Block(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.attention = Attention(shape)
-        self.attention_norm, self.feed_forward_norm = RmsNorm(shape.width), RmsNorm(shape.width)
+        self.attention_norm, self.feed_forward_norm = (RmsNorm(shape.width, shape.norm_epsilon) for _ in range(2))
         self.experts = nn.ModuleList(FeedForward(shape.width, shape.feed_forward) for _ in range(shape.n_experts))
         self.router = nn.Parameter(torch.zeros(shape.n_experts, shape.width))
         self.own_bias = nn.Parameter(torch.zeros(()))
         self.use_own_bias = False
+        self.dropout = 0.0
+        self.top_k = shape.top_k
+        self.enabled = list(range(shape.n_experts))
         self.mask = None
         self.shares: list[Tensor] | None = None
         self.inputs: list[Tensor] | None = None
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attention_norm(self.attention(x, cos, sin))
+        x = x + self._drop(self.attention_norm(self.attention(x, cos, sin)))
         if self.inputs is not None:
             self.inputs.append(x.detach().reshape(-1, x.shape[-1]).double().sum(0))
-        out: Tensor = x + self.feed_forward_norm(self._mix(x))
-        return out
+        return x + self._drop(self.feed_forward_norm(self._mix(x)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return functional.dropout(x, self.dropout) if self.training and self.dropout else x
 
     def _mix(self, x: Tensor) -> Tensor:
         if len(self.experts) == 1:
             out: Tensor = self.experts[0](x)
             return out
-        logits = functional.linear(x, self.router)
+        logits = functional.linear(x, self.router).float()
         if self.use_own_bias:
             logits = torch.cat([logits[..., :-1], logits[..., -1:] + self.own_bias.clamp(max=0)], -1)
         if self.mask is not None:
             logits = logits.masked_fill(~self.mask, NEGATIVE_INFINITY)
         weights = logits.softmax(-1)
+        if 0 < self.top_k < len(self.experts):
+            top, picked = weights.topk(self.top_k, -1)
+            weights = torch.zeros_like(weights).scatter(-1, picked, top)
         if self.shares is not None:
             self.shares.append(weights.detach().reshape(-1, weights.shape[-1]).mean(0))
-        enabled = [e for e in range(len(self.experts)) if self.mask is None or bool(self.mask[e])]
-        mixed: Tensor = torch.stack([weights[..., e : e + 1] * self.experts[e](x) for e in enabled]).sum(0)
+        mixed: Tensor = torch.stack([weights[..., e : e + 1] * self.experts[e](x) for e in self.enabled]).sum(0)
         return mixed
 
 
@@ -137,20 +149,32 @@ class TrainingModel(nn.Module):
         self.shape = shape
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layers))
-        self.norm = RmsNorm(shape.width)
+        self.norm = RmsNorm(shape.width, shape.norm_epsilon)
         self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2 and "router" not in name:
                 nn.init.normal_(parameter, 0, 0.02)
-        head_width = shape.width // shape.n_heads
-        frequencies = 1 / shape.rope_theta ** (torch.arange(0, head_width, 2).float() / head_width)
-        angles = torch.arange(shape.context).float()[:, None] * frequencies
-        angles = torch.cat([angles, angles], -1)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        cos, sin = rotary_tables(shape)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    @classmethod
+    def of_weights(cls, shape: ModelShape, weights: dict[str, Tensor]) -> TrainingModel:
+        """Return a model over exactly these tensors, by name, without copying them; all on one device."""
+        with torch.device("meta"):
+            model = cls(shape)
+        model.load_state_dict(weights, assign=True)
+        device = model.embedding.weight.device
+        model.cos, model.sin = (table.to(device) for table in rotary_tables(shape))
+        return model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.embedding.weight.device
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        x = self.embedding(token_ids)
+        x = self.embedding(token_ids).float()
         cos, sin = self.cos[: token_ids.shape[1]], self.sin[: token_ids.shape[1]]
         for block in self.blocks:
             x = block(x, cos, sin)
@@ -161,13 +185,28 @@ class TrainingModel(nn.Module):
         """Return the blocks with their type."""
         return [block for block in self.blocks if isinstance(block, Block)]
 
+    def set_dropout(self, share: float) -> None:
+        """Leave out that share of each part's output while training."""
+        for block in self.layers():
+            block.dropout = share
+
     def set_mask(self, mask: Tensor | None) -> None:
         """Enable only the experts where `mask` (E,) is true; None enables all."""
+        enabled = [e for e in range(self.shape.n_experts) if mask is None or bool(mask[e])]
         for block in self.layers():
-            block.mask = mask
+            block.mask, block.enabled = None if mask is None else mask.to(self.device), enabled
+
+
+def rotary_tables(shape: ModelShape) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines (context, head width) of the rotary positions, in float32."""
+    head_width = shape.width // shape.n_heads
+    frequencies = 1 / shape.rope_theta ** (torch.arange(0, head_width, 2, device="cpu").float() / head_width)
+    angles = torch.arange(shape.context, device="cpu").float()[:, None] * frequencies
+    angles = torch.cat([angles, angles], -1)
+    return angles.cos(), angles.sin()
 
 
 def next_token_loss(model: TrainingModel, token_ids: Tensor) -> Tensor:
     """Return the mean cross entropy in nats of tokens 1…T given those before, for (B, T + 1) ids."""
-    logits = model(token_ids[:, :-1])
+    logits = model(token_ids[:, :-1]).float()
     return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), token_ids[:, 1:].reshape(-1))

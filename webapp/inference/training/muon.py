@@ -7,6 +7,7 @@ against 0.1 s here for the demonstration's model.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _N_ITERATIONS = 5
+_MAX_BATCH_VALUES = 1 << 27  # half a gigabyte: what is orthogonalised at once
 
 
 class Float32Muon(torch.optim.Optimizer):
@@ -36,11 +38,13 @@ class Float32Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                updates = orthogonalise(torch.stack([self._momentum(p, group["momentum"]) for p in parameters]))
-                scale = 0.2 * max(shape) ** 0.5
-                for parameter, update in zip(parameters, updates, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update, alpha=-group["lr"] * scale)
+                n_at_once = max(1, _MAX_BATCH_VALUES // shape.numel())
+                for batch in batched(parameters, n_at_once):
+                    updates = orthogonalise(torch.stack([self._momentum(p, group["momentum"]) for p in batch]))
+                    step = -group["lr"] * 0.2 * max(shape) ** 0.5
+                    weights: list[Tensor] = [*batch]
+                    torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+                    torch._foreach_add_(weights, list(updates.unbind()), alpha=step)
 
     def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
         """Return Nesterov's look-ahead of the running gradient."""
@@ -50,6 +54,12 @@ class Float32Muon(torch.optim.Optimizer):
         buffer.lerp_(parameter.grad, 1 - momentum)
         ahead: Tensor = parameter.grad.lerp(buffer, momentum)
         return ahead
+
+
+def batched(parameters: list[nn.Parameter], size: int) -> Iterator[list[nn.Parameter]]:
+    """Yield the parameters in lists of at most `size`."""
+    for begin in range(0, len(parameters), size):
+        yield parameters[begin : begin + size]
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:

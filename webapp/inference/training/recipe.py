@@ -1,37 +1,29 @@
-"""The stages of training without sharing data. Budgets are wall-clock seconds, so a run always ends."""
+"""The stages of training without sharing data (Shi et al., arXiv 2507.07024, section 3)."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from webapp.inference.errors import TrainingError
 from webapp.inference.training.data import TokenStream, sample_windows
-from webapp.inference.training.model import ModelShape, TrainingModel, next_token_loss
+from webapp.inference.training.loop import Budget, Report, StateFile, half_precision, run_stage
+from webapp.inference.training.model import ModelShape, TrainingModel
 from webapp.inference.training.muon import Float32Muon
 
-Report = Callable[[str], None]
 Weights = dict[str, Tensor]
-Batch = Callable[[torch.Generator], Tensor]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long and on what batches a stage trains; `max_steps` bounds tests."""
-
-    seconds: float
-    max_steps: int = 1_000_000
-    rows: int = 8
-    length: int = 512
-    warmup_steps: int = 40
+PUBLIC_SHARE = 4  # one row in so many of an owner's batch is public text
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """What an owner sends: expert weights and router row of each layer. No text, no token."""
+    """What an owner sends: expert weights and router row of each layer. No text, no token.
+
+    `experts` has a layer's weights {gate, up, down}.weight; `rows` and `public_rows` are (layers, width): the
+    expert's, and the frozen public one beside which it was trained.
+    """
 
     domain: str
     experts: list[Weights]
@@ -40,23 +32,47 @@ class Contribution:
     n_tokens: int
 
 
-def train_dense(shape: ModelShape, public: TokenStream, budget: Budget, seed: int, report: Report) -> TrainingModel:
-    """Train the public model M that everyone starts from."""
+def train_dense(
+    shape: ModelShape,
+    public: TokenStream,
+    budget: Budget,
+    seed: int,
+    report: Report,
+    *,
+    device: torch.device | None = None,
+    state: StateFile | None = None,
+) -> TrainingModel:
+    """Train the public model M that everyone starts from; its router row is the public text's embedding."""
     torch.manual_seed(seed)
-    model = TrainingModel(replace(shape, n_experts=1))
+    model = TrainingModel(replace(shape, n_experts=1)).to(device or torch.device("cpu"))
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("blocks") and "router" not in n]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
     optimisers = _optimisers(matrices, 4e-3, others, 4e-3, decay=0.05)
-    _run(
+    run_stage(
         model,
         optimisers,
         lambda g: sample_windows(public.training, budget.rows, budget.length, g),
         budget,
         seed + 1,
         lambda line: report(f"public model: {line}"),
+        state=state,
     )
+    set_public_rows(model, domain_embedding(model, public, budget.length))
     return model
+
+
+def set_public_rows(model: TrainingModel, rows: Tensor) -> None:
+    """Write a dense model's router rows (layers, width), which every owner then starts from."""
+    with torch.no_grad():
+        for block, row in zip(model.layers(), rows, strict=True):
+            block.router.copy_(row[None])
+
+
+def public_rows(base: TrainingModel) -> Tensor | None:
+    """Return the public router rows (layers, width) that the base brings; None where it brings none."""
+    rows = torch.stack([block.router[0].detach() for block in base.layers()])
+    return rows if bool(rows.any()) else None
 
 
 def domain_embedding(model: TrainingModel, stream: TokenStream, length: int, n_batches: int = 2) -> Tensor:
@@ -67,9 +83,9 @@ def domain_embedding(model: TrainingModel, stream: TokenStream, length: int, n_b
     generator = torch.Generator().manual_seed(7)
     for block in model.layers():
         block.inputs = []
-    with torch.no_grad():
+    with torch.no_grad(), half_precision(model.device):
         for _ in range(n_batches):
-            model(sample_windows(stream.training, 8, length, generator)[:, :-1])
+            model(sample_windows(stream.training, 8, length, generator)[:, :-1].to(model.device))
     sums = [torch.stack(block.inputs or []).sum(0) for block in model.layers()]
     for block in model.layers():
         block.inputs = None
@@ -77,22 +93,38 @@ def domain_embedding(model: TrainingModel, stream: TokenStream, length: int, n_b
 
 
 def train_expert(
-    base: TrainingModel, public: TokenStream, owner: TokenStream, budget: Budget, seed: int, report: Report
+    base: TrainingModel,
+    public: TokenStream | None,
+    owner: TokenStream,
+    budget: Budget,
+    seed: int,
+    report: Report,
+    *,
+    state: StateFile | None = None,
 ) -> Contribution:
     """Train one owner's expert beside the frozen public one (paper, section 3.2).
 
-    A quarter of each batch is public text, so that the expert learns when not to be used.
+    A quarter of each batch is public text where there is some, so that the expert learns when not to be used.
+    Raises `TrainingError` when neither the base nor public text gives the public router row.
     """
-    model = upcycle(base, domain_embedding(base, public, budget.length), domain_embedding(base, owner, budget.length))
+    rows = public_rows(base)
+    if rows is None and public is None:
+        raise TrainingError("The base has no router row. Give public text, from which it is made.")
+    if rows is None:
+        assert public is not None
+        rows = domain_embedding(base, public, budget.length)
+    model = upcycle(base, rows, domain_embedding(base, owner, budget.length))
     experts = [p for n, p in model.named_parameters() if ".experts.1." in n]
     routers = [p for n, p in model.named_parameters() if n.endswith((".router", ".own_bias"))]
-    n_public = max(1, budget.rows // 4)
+    n_public = max(1, budget.rows // PUBLIC_SHARE) if public else 0
 
     def batch(generator: torch.Generator) -> Tensor:
         own = sample_windows(owner.training, budget.rows - n_public, budget.length, generator)
+        if public is None:
+            return own
         return torch.cat([own, sample_windows(public.training, n_public, budget.length, generator)])
 
-    n_steps = _run(
+    n_steps = run_stage(
         model,
         _optimisers(experts, 2e-3, routers, 1e-3, decay=0.0),
         batch,
@@ -100,6 +132,7 @@ def train_expert(
         seed,
         lambda line: report(f"expert {owner.domain}: {line}"),
         after_backward=_freeze_public_row,
+        state=state,
     )
     layers = model.layers()
     return Contribution(
@@ -112,18 +145,22 @@ def train_expert(
 
 
 def upcycle(base: TrainingModel, public_rows: Tensor, own_rows: Tensor) -> TrainingModel:
-    """Return a two-expert model [public, copy of it]; only the copy, its row and its bias can learn."""
-    model = TrainingModel(replace(base.shape, n_experts=2))
+    """Return a two-expert model [public, copy of it]; only the copy, its row and its bias can learn.
+
+    The frozen weights are the base's own tensors; what learns is in float32.
+    """
     weights: Weights = {}
     for name, value in base.state_dict().items():
         if name.endswith(".router"):
             continue
-        weights[name] = value.clone()
+        weights[name] = value
         if ".experts.0." in name:
-            weights[name.replace(".experts.0.", ".experts.1.")] = value.clone()
+            weights[name.replace(".experts.0.", ".experts.1.")] = value.detach().float().clone()
+        if name.endswith(".own_bias"):
+            weights[name] = value.detach().clone()
     for layer in range(base.shape.n_layers):
-        weights[f"blocks.{layer}.router"] = torch.stack([public_rows[layer], own_rows[layer]])
-    model.load_state_dict(weights)
+        weights[f"blocks.{layer}.router"] = torch.stack([public_rows[layer], own_rows[layer]]).float()
+    model = TrainingModel.of_weights(replace(base.shape, n_experts=2), weights)
     for block in model.layers():
         block.use_own_bias = True
     for name, parameter in model.named_parameters():
@@ -132,20 +169,41 @@ def upcycle(base: TrainingModel, public_rows: Tensor, own_rows: Tensor) -> Train
 
 
 def merge(base: TrainingModel, contributions: list[Contribution]) -> TrainingModel:
-    """Join experts and router rows; shared weights stay the public model's (paper, section 3.4)."""
-    model = TrainingModel(replace(base.shape, n_experts=1 + len(contributions)))
-    weights: Weights = {k: v.clone() for k, v in base.state_dict().items() if not k.endswith(".router")}
+    """Join experts and router rows; shared weights stay the public model's (paper, section 3.4).
+
+    Raises `TrainingError` when contributions were trained beside different public rows.
+    """
+    rows = public_rows(base)
+    rows = contributions[0].public_rows if rows is None else rows
+    for contribution in contributions:
+        if not torch.equal(contribution.public_rows.to(rows), rows):
+            raise TrainingError(
+                f"The expert {contribution.domain!r} was trained beside another public router row than the others. "
+                "Train it again on the same base, with the same public text."
+            )
+    weights: Weights = {k: v.detach().clone() for k, v in base.state_dict().items() if not k.endswith(".router")}
     for layer in range(base.shape.n_layers):
         for position, contribution in enumerate(contributions, start=1):
             for name, value in contribution.experts[layer].items():
                 weights[f"blocks.{layer}.experts.{position}.{name}"] = value.clone()
-        rows = [contributions[0].public_rows[layer], *(c.rows[layer] for c in contributions)]
-        weights[f"blocks.{layer}.router"] = torch.stack(rows)
-    model.load_state_dict(weights)
-    return model
+        weights[f"blocks.{layer}.router"] = torch.stack([rows[layer], *(c.rows[layer].to(rows) for c in contributions)])
+    return TrainingModel.of_weights(replace(base.shape, n_experts=1 + len(contributions)), weights)
 
 
-def tune_router(model: TrainingModel, proxies: list[Tensor], budget: Budget, seed: int, report: Report) -> None:
+def router_rows(model: TrainingModel) -> Tensor:
+    """Return a copy of the router rows (layers, experts, width)."""
+    return torch.stack([block.router.detach().clone() for block in model.layers()])
+
+
+def tune_router(
+    model: TrainingModel,
+    proxies: list[Tensor],
+    budget: Budget,
+    seed: int,
+    report: Report,
+    *,
+    state: StateFile | None = None,
+) -> None:
     """Fit only the router rows on a little proxy text of every domain, in equal parts."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.endswith(".router"))
@@ -156,7 +214,7 @@ def tune_router(model: TrainingModel, proxies: list[Tensor], budget: Budget, see
         picks = torch.randint(0, len(proxies), (budget.rows,), generator=generator).tolist()
         return torch.cat([sample_windows(proxies[pick], 1, budget.length, generator) for pick in picks])
 
-    _run(model, [optimiser], batch, budget, seed, lambda line: report(f"router: {line}"))
+    run_stage(model, [optimiser], batch, budget, seed, lambda line: report(f"router: {line}"), state=state)
 
 
 def _optimisers(
@@ -173,49 +231,3 @@ def _freeze_public_row(model: TrainingModel) -> None:
     for block in model.layers():
         if block.router.grad is not None:
             block.router.grad[0] = 0
-
-
-def _run(
-    model: TrainingModel,
-    optimisers: list[torch.optim.Optimizer],
-    batch: Batch,
-    budget: Budget,
-    seed: int,
-    report: Report,
-    after_backward: Callable[[TrainingModel], None] | None = None,
-) -> int:
-    """Train until the budget is spent: linear warm-up, then a decay over the last 40 % of it. Return the steps."""
-    generator = torch.Generator().manual_seed(seed)
-    rates = [group["lr"] for optimiser in optimisers for group in optimiser.param_groups]
-    running: float | None = None
-    begin, last_line, step = time.monotonic(), 0.0, 0
-    for step, done in _steps(budget):
-        scale = min(1.0, step / budget.warmup_steps) * min(1.0, (1 - done) / 0.4)
-        groups = [group for optimiser in optimisers for group in optimiser.param_groups]
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate * scale
-        loss = next_token_loss(model, batch(generator))
-        loss.backward()  # type: ignore[no-untyped-call]
-        if after_backward:
-            after_backward(model)
-        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad()
-        running = loss.item() if running is None else 0.95 * running + 0.05 * loss.item()
-        elapsed = time.monotonic() - begin
-        if elapsed - last_line > 15:
-            last_line = elapsed
-            speed = step * budget.rows * budget.length / elapsed
-            report(f"{done:4.0%}, step {step}, loss {running:.3f}, {speed:,.0f} tokens/s")
-    return step
-
-
-def _steps(budget: Budget) -> Iterator[tuple[int, float]]:
-    """Yield (step from 1, fraction of the budget spent) until time or steps are spent."""
-    begin = time.monotonic()
-    for step in range(1, budget.max_steps + 1):
-        done = max((time.monotonic() - begin) / budget.seconds, (step - 1) / budget.max_steps)
-        if done >= 1:
-            return
-        yield step, done

@@ -24,6 +24,9 @@ class Command(FairgroundCommand):
         parser.add_argument("out", type=Path)
         parser.add_argument("--experts", required=True, help="comma-separated slugs to keep")
         parser.add_argument("--shard-gb", type=float, default=4.0, help="largest weight file in GB")
+        parser.add_argument(
+            "--before-tuning", action="store_true", help="take the router's rows from before they were tuned together"
+        )
 
     def run(self, **options: Any) -> None:
         checkpoint = services.default_checkpoint(options["slug"])
@@ -39,6 +42,7 @@ class Command(FairgroundCommand):
                 kept,
                 experts_file=checkpoint.experts_path,
                 max_shard_bytes=max(1, int(options["shard_gb"] * 1e9)),
+                before_tuning=options["before_tuning"],
             )
         except CheckpointError as error:
             raise CommandError(str(error)) from error
