@@ -8,6 +8,8 @@ DEV := $(VENV)/.installed-dev
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 ARGS ?=
+# Processes that share the tests, file by file.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test test-services check fix bench schema
@@ -36,11 +38,11 @@ run: $(STAMP) ## Serve the site on loopback
 	$(BIN)/python manage.py serve $(ARGS)
 
 test: $(DEV) ## Run the tests (SQLite, no services; browser tests when Chromium is there)
-	$(BIN)/python -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-services: $(DEV) ## Run the tests that touch database, queue or streams on PostgreSQL and Redis
-	DATABASE_URL=$${DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres} REDIS_URL=$${REDIS_URL:-redis://127.0.0.1:6379/15} FAIRGROUND_SECRET_KEY=tests-only \
-	$(BIN)/python -m pytest -q tests/webapp tests/accounts tests/transparency tests/tracer tests/playground tests/arena --ignore=tests/tracer/engine --ignore=tests/arena/rating --ignore=tests/arena/sampling $(ARGS)
+	DATABASE_URL=$${DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres} REDIS_URL=$${REDIS_URL:-redis://127.0.0.1:6379/15} FAIRGROUND_SECRET_KEY=tests-only OMP_NUM_THREADS=1 \
+	$(BIN)/python -m pytest -q -p tests.own_redis -n $(WORKERS) --dist loadfile tests/webapp tests/accounts tests/transparency tests/tracer tests/playground tests/arena --ignore=tests/tracer/engine --ignore=tests/arena/rating --ignore=tests/arena/sampling $(ARGS)
 
 check: $(DEV) ## Lint, types, import rules, templates, migrations, schema
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ contestant sits on which side.
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from arena.models import Battle, BattleTurn, Contestant
 from webapp.jobs import JobStatus
 from webapp.ownership import Author, Visibility
 from webapp.playground.models import Generation
-from webapp.playground.services import cancel_generation, share_generation, start_generation
+from webapp.playground.services import cancel_generation, share_generations, start_generation
 
 SIDES = ("a", "b")
 ARENA = Author(session_digest="arena")  # no browser's secret has this digest, so that only the arena owns answers
@@ -25,8 +26,12 @@ _EMPHASIS = re.compile(r"(?<![\w*])\*(?=\S)([^*\n]+?)(?<=\S)\*(?![\w*])")
 _FENCE = re.compile(r"^```.*\n?", re.MULTILINE)
 
 
-def start_side(contestant: Contestant, prompts: Sequence[str], answers: Sequence[str]) -> Generation:
+def start_side(
+    contestant: Contestant, prompts: Sequence[str], answers: Sequence[str], *, voter_id: uuid.UUID
+) -> Generation:
     """Queue a contestant's answer to the last prompt. `answers` are its own, one fewer than `prompts`.
+
+    The voter takes a turn with it, since the arena, which owns it, waits for nothing.
 
     Raises `BadInputError` when the conversation does not fit its checkpoint.
     """
@@ -46,6 +51,7 @@ def start_side(contestant: Contestant, prompts: Sequence[str], answers: Sequence
         checkpoint=contestant.checkpoint.slug,
         author=ARENA,
         visibility=Visibility.PRIVATE,
+        turn_of=f"voter-{voter_id}",
     )
 
 
@@ -64,6 +70,12 @@ def are_ready(turns: Iterable[BattleTurn]) -> bool:
     return all(generation.status == JobStatus.DONE for generation in generations_of(turns))
 
 
+def are_all_there(battle: Battle) -> bool:
+    """Tell whether every answer of a battle is complete, without reading one."""
+    statuses = battle.turns.order_by().values_list("generation_a__status", "generation_b__status")
+    return all(status in (None, JobStatus.DONE) for turn in statuses for status in turn)
+
+
 def has_failed(turns: Iterable[BattleTurn]) -> bool:
     """Tell whether an answer ended without being complete."""
     return any(g.status in (JobStatus.FAILED, JobStatus.CANCELLED) for g in generations_of(turns))
@@ -77,8 +89,9 @@ def side_text(turns: Iterable[BattleTurn], side: str) -> str:
 
 def unseal(turns: Iterable[BattleTurn]) -> None:
     """Let the answers be read by their ids: the battle is closed."""
-    for generation in generations_of(turns):
-        share_generation(generation.id, author=ARENA, visibility=Visibility.LINK)
+    ids = [generation.id for generation in generations_of(turns)]
+    if ids:
+        share_generations(ids, author=ARENA, visibility=Visibility.LINK)
 
 
 def cancel(turns: Iterable[BattleTurn]) -> None:

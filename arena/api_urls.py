@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from arena.api import battles, boards, contestants, effects, quality, rules
+from arena.api import audit, battles, boards, contestants, effects, judges, quality, releases, rules, transparency
 from arena.streaming import battle_stream
 
 BATTLE = "arena/battles/<uuid:battle_id>/"
@@ -34,5 +34,19 @@ urlpatterns = [
     path("arena/leaderboards/", boards.LeaderboardList.as_view(), name="api-arena-leaderboards"),
     path("arena/leaderboards/<uuid:board_id>/", boards.LeaderboardDetail.as_view(), name="api-arena-board"),
     path("arena/effects/", effects.EffectsDetail.as_view(), name="api-arena-effects"),
+    path("arena/releases/", releases.ReleaseCollection.as_view(), name="api-arena-releases"),
+    path("arena/releases/<uuid:release_id>/", releases.ReleaseDetail.as_view(), name="api-arena-release"),
+    path(
+        "arena/releases/<uuid:release_id>/files/<str:name>",
+        releases.ReleaseFile.as_view(),
+        name="api-arena-release-file",
+    ),
+    path("arena/judges/", judges.JudgeCollection.as_view(), name="api-arena-judges"),
+    path("arena/judges/<slug:slug>/", judges.JudgeDetail.as_view(), name="api-arena-judge"),
+    path(
+        "arena/judges/<slug:slug>/verdicts/", judges.JudgeVerdictCollection.as_view(), name="api-arena-judge-verdicts"
+    ),
     path("arena/quality/", quality.QualityDetail.as_view(), name="api-arena-quality"),
+    path("arena/transparency/", transparency.TransparencyDetail.as_view(), name="api-arena-transparency"),
+    path("arena/audit/", audit.AuditDetail.as_view(), name="api-arena-audit"),
 ]

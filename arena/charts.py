@@ -39,8 +39,8 @@ def interval_plot(ratings: Sequence[Mapping[str, Any]], titles: Mapping[str, str
     """Return the plot of a board's ratings; None without any."""
     if not ratings:
         return None
-    low = min(float(row["lower"]) for row in ratings)
-    high = max(float(row["upper"]) for row in ratings)
+    low = min(float(min(row["lower"], row["rating"])) for row in ratings)
+    high = max(float(max(row["upper"], row["rating"])) for row in ratings)
     span = max(high - low, 1.0)
     low, high = low - 0.05 * span, high + 0.05 * span
 

@@ -7,8 +7,8 @@ alters a guarded table ends with `install_guards`; a test compares what is there
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 WRITTEN_ONCE: Mapping[str, tuple[tuple[str, ...], ...]] = {  # table: what is unique in it besides the id
@@ -33,6 +33,13 @@ WRITTEN_ONCE: Mapping[str, tuple[tuple[str, ...], ...]] = {  # table: what is un
     "leaderboard": (("entry_id",),),
     "judgeverdict": (("judge_id", "battle_id", "is_swapped"),),
     "onboardinganswer": (),
+    "overlap": (("entry_id",), ("battle_id",)),
+}
+LATER = {"overlap"}  # tables that a migration after the first guards makes
+#: The one change that a table allows: the salt of erased answers is forgotten, so that nobody finds them by guessing.
+ERASABLE = {
+    "battleclose": "OLD.salt = '' OR NEW.salt <> '' OR "
+    + " OR ".join(f"NEW.{c} <> OLD.{c}" for c in ("id", "battle_id", "kind", "reason", "entry_id", "created_at"))
 }
 CHANGED = "SELECT 1 FROM arena_rosterchange AS c WHERE c.contestant_id"
 
@@ -50,14 +57,14 @@ class Guard:
     vendor: str = ""  # only there; empty for both
 
 
-def _written_once() -> Iterator[Guard]:
-    for table in WRITTEN_ONCE:
+def _written_once(tables: Iterable[str]) -> Iterator[Guard]:
+    for table in tables:
         for event in ("UPDATE", "DELETE"):
             yield Guard(
                 f"arena_{table}_no_{event.lower()}",
                 f"arena_{table}",
                 event,
-                "TRUE",
+                ERASABLE.get(table, "TRUE") if event == "UPDATE" else "TRUE",
                 f"A {table} row is written once: add a new record instead of this {event.lower()}.",
             )
         yield Guard(
@@ -227,7 +234,52 @@ RULES = (
         lock="PERFORM 1 FROM arena_battle WHERE id = NEW.battle_id FOR UPDATE;",
     ),
 )
-GUARDS = (*_written_once(), *RULES)
+RELEASE_RULES = (  # on columns that migration 0004 adds
+    Guard(
+        "arena_arenaexport_no_delete",
+        "arena_arenaexport",
+        "DELETE",
+        "OLD.released_at IS NOT NULL",
+        "A release stays: everybody may hold it.",
+    ),
+    Guard(
+        "arena_arenaexport_fixed",
+        "arena_arenaexport",
+        "UPDATE",
+        "OLD.released_at IS NOT NULL AND (NEW.released_at IS NULL OR NEW.released_at <> OLD.released_at "
+        "OR NEW.id <> OLD.id OR NEW.season_id <> OLD.season_id OR NEW.tree_size <> OLD.tree_size "
+        "OR NEW.votes_size <> OLD.votes_size OR NEW.n_votes <> OLD.n_votes OR NEW.n_withheld <> OLD.n_withheld)",
+        "What a release covers never changes; only a text that was erased is taken out of its files.",
+    ),
+)
+# On PostgreSQL a vote reads its battle without a lock, so what crosses it is refused here. On SQLite one transaction
+# writes at a time, and a trigger that names another app's table would keep that app from rebuilding it.
+ANSWER_RULES = (
+    Guard(
+        "arena_vote_answered",
+        "arena_vote",
+        "INSERT",
+        "EXISTS (SELECT 1 FROM arena_battleturn AS t WHERE t.battle_id = NEW.battle_id AND "
+        "('done' <> (SELECT status FROM playground_generation WHERE id = t.generation_a_id) OR "
+        "'done' <> (SELECT status FROM playground_generation WHERE id = t.generation_b_id)))",
+        "A vote is given when every answer is there.",
+        lock="PERFORM 1 FROM arena_battle WHERE id = NEW.battle_id FOR UPDATE;",
+        vendor="postgresql",
+    ),
+)
+OVERLAP_RULES = (
+    *_written_once(["overlap"]),
+    Guard(
+        "arena_overlap_closed",
+        "arena_overlap",
+        "INSERT",
+        "NOT EXISTS (SELECT 1 FROM arena_battleclose AS k, arena_battle AS b WHERE k.battle_id = NEW.battle_id "
+        "AND b.id = NEW.battle_id AND k.kind = 'vote' AND NOT b.is_pre_release)",
+        "An overlap is told of a battle that closed with a vote and had no private variant.",
+    ),
+)
+FIRST_GUARDS = (*_written_once(sorted(WRITTEN_ONCE.keys() - LATER)), *RULES)
+GUARDS = (*FIRST_GUARDS, *RELEASE_RULES, *ANSWER_RULES, *OVERLAP_RULES)
 ELAPSED = {
     "postgresql": "EXTRACT(EPOCH FROM NEW.created_at - f.created_at)",
     "sqlite": "(julianday(NEW.created_at) - julianday(f.created_at)) * 86400.0 - 0.001",
@@ -267,14 +319,67 @@ def remove_sql(guard: Guard, vendor: str) -> list[str]:
 
 
 def install_guards(apps: Any, schema_editor: Any) -> None:
-    """Install all guards; an operation for migrations."""
-    for guard in GUARDS:
+    """Install the first guards; an operation for migrations."""
+    _install(FIRST_GUARDS, schema_editor)
+
+
+def remove_guards(apps: Any, schema_editor: Any) -> None:
+    """Remove the first guards; the reverse of `install_guards`."""
+    _remove(FIRST_GUARDS, schema_editor)
+
+
+def install_release_guards(apps: Any, schema_editor: Any) -> None:
+    """Install the guards of releases; an operation for migrations."""
+    _install(RELEASE_RULES, schema_editor)
+
+
+def remove_release_guards(apps: Any, schema_editor: Any) -> None:
+    """Remove the guards of releases."""
+    _remove(RELEASE_RULES, schema_editor)
+
+
+def install_answer_guards(apps: Any, schema_editor: Any) -> None:
+    """Install the guard of votes before the answers; an operation for migrations."""
+    _install(ANSWER_RULES, schema_editor)
+
+
+def remove_answer_guards(apps: Any, schema_editor: Any) -> None:
+    """Remove the guard of votes before the answers."""
+    _remove(ANSWER_RULES, schema_editor)
+
+
+def install_overlap_guards(apps: Any, schema_editor: Any) -> None:
+    """Install the guards of overlaps; an operation for migrations."""
+    _install(OVERLAP_RULES, schema_editor)
+
+
+def remove_overlap_guards(apps: Any, schema_editor: Any) -> None:
+    """Remove the guards of overlaps."""
+    _remove(OVERLAP_RULES, schema_editor)
+
+
+def install_erasable_guards(apps: Any, schema_editor: Any) -> None:
+    """Let salts be forgotten where the first guards stood before they allowed it; an operation for migrations."""
+    _install(_erasable(), schema_editor)
+
+
+def remove_erasable_guards(apps: Any, schema_editor: Any) -> None:
+    """Allow no change at all again."""
+    _install([replace(guard, refuse_when="TRUE") for guard in _erasable()], schema_editor)
+
+
+def _erasable() -> list[Guard]:
+    names = {f"arena_{table}_no_update" for table in ERASABLE}
+    return [guard for guard in FIRST_GUARDS if guard.name in names]
+
+
+def _install(guards: Iterable[Guard], schema_editor: Any) -> None:
+    for guard in guards:
         for statement in install_sql(guard, schema_editor.connection.vendor):
             schema_editor.execute(statement, params=None)
 
 
-def remove_guards(apps: Any, schema_editor: Any) -> None:
-    """Remove all guards; the reverse of `install_guards`."""
-    for guard in GUARDS:
+def _remove(guards: Iterable[Guard], schema_editor: Any) -> None:
+    for guard in guards:
         for statement in remove_sql(guard, schema_editor.connection.vendor):
             schema_editor.execute(statement, params=None)

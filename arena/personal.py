@@ -11,7 +11,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from arena.models import Battle, CloseKind, Vote
+from arena.models import Battle, CloseKind, Judge, Vote
 from arena.services.battles import close_battle
 from arena.services.reveal import erase_texts, first_prompts
 
@@ -21,7 +21,16 @@ def _battles(user: User) -> Any:
 
 
 def export_personal(user: User) -> Iterator[dict[str, Any]]:
-    """Yield the person's battles with prompt and verdict."""
+    """Yield the person's battles with prompt and verdict, and the judges in their name."""
+    for judge in Judge.objects.filter(owner=user):
+        yield {
+            "kind": "judge",
+            "id": judge.slug,
+            "title": judge.title,
+            "description": judge.description,
+            "created_at": judge.created_at.isoformat(),
+            "n_verdicts": judge.verdicts.count(),
+        }
     for battle in _battles(user).iterator(chunk_size=100):
         vote = Vote.objects.current().filter(battle=battle).first()
         yield {

@@ -38,6 +38,11 @@ EXCLUSION_RULES = (
 )
 
 
+MAX_OVERLAP_TOKENS = 1000
+#: What of an overlap's settings no season can change: spans end with words, not with sentences, and all are kept.
+OVERLAP = {"boundaries": "continuous", "max_frequency": 10**12, "density": None}
+
+
 @dataclass(frozen=True)
 class Rules:
     """Every parameter of the arena with its default; a change is a new version of the policy."""
@@ -60,6 +65,7 @@ class Rules:
     retire_max_width: int = 100
     quality_alarm: int = 1000
     quality_min_agreement: Decimal = Decimal("0.2")
+    overlap_min_tokens: int = 8
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon <= 1:
@@ -67,6 +73,8 @@ class Rules:
         for name in ("draws_per_epoch", "variant_days", "min_votes", "max_turns", "abandon_after_s"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if not 0 <= self.overlap_min_tokens <= MAX_OVERLAP_TOKENS:
+            raise ValueError(f"overlap_min_tokens must lie from 0, which measures nothing, to {MAX_OVERLAP_TOKENS}")
         if not 0 <= self.retire_percentile < 100:
             raise ValueError("retire_percentile must lie from 0 to below 100")
 
@@ -79,6 +87,10 @@ class Rules:
             covariates=covariates,
             flips=not covariates,
         )
+
+    def overlap_settings(self) -> dict[str, Any]:
+        """Return a trace's parameters with which an answer's verbatim overlap is measured; empty: it isn't."""
+        return {**OVERLAP, "min_length_tokens": self.overlap_min_tokens} if self.overlap_min_tokens else {}
 
     def to_json(self) -> dict[str, Any]:
         """Return the rules as plain values; fractions and decimals as strings."""
@@ -119,6 +131,7 @@ class Rules:
                 "quality_alarm": self.quality_alarm,
                 "quality_min_agreement": str(self.quality_min_agreement),
             },
+            **({"overlap": self.overlap_settings()} if self.overlap_min_tokens else {}),
         }
 
     def document(self, *, title: str, version: int) -> str:
@@ -130,7 +143,8 @@ class Rules:
             else ("Only people who are signed in may vote.")
         )
         checks = "Two short checks come before the first battle." if self.require_onboarding else ""
-        body = "\n".join(f"- {sentence}" for sentence in [*sentences, f"{who} {checks}".strip()])
+        overlap = OVERLAP_SENTENCE.format(n=self.overlap_min_tokens) if self.overlap_min_tokens else OVERLAP_OFF
+        body = "\n".join(f"- {sentence}" for sentence in [*sentences, overlap, f"{who} {checks}".strip()])
         return f"# {title}: rules, version {version}\n\n{body}\n"
 
 
@@ -178,6 +192,15 @@ SENTENCES = (
         "the published patterns, and count again when they no longer do.",
     ),
 )
+
+
+OVERLAP_SENTENCE = (
+    "After a battle closed with a vote, the share of each answer's characters that stand word for word in this site's "
+    "own indexes is measured: spans of whole words of at least {n} tokens (in indexes of bytes {n} times four bytes), "
+    "however often they occur, across sentences, all of them. Battles with a private variant are not measured. The "
+    "board controlled for overlap leaves votes without a measurement out, and says how many."
+)
+OVERLAP_OFF = "The verbatim overlap of answers is not measured."
 
 
 def _text(value: object) -> str:

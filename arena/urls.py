@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from arena.views import battles, boards, contestants, effects, method, quality
+from arena.views import audit, battles, boards, contestants, effects, judges, method, quality, releases, transparency
 
 app_name = "arena"
 urlpatterns = [
@@ -26,5 +26,12 @@ urlpatterns = [
     path("arena/providers/<slug:slug>/", contestants.provider, name="provider"),
     path("arena/effects/", effects.effects, name="effects"),
     path("arena/quality/", quality.quality, name="quality"),
+    path("arena/transparency/", transparency.transparency, name="transparency"),
+    path("arena/transparency/audit/", audit.audit, name="audit"),
+    path("arena/releases/", releases.release_list, name="releases"),
+    path("arena/releases/<uuid:release_id>/", releases.release, name="release"),
+    path("arena/releases/<uuid:release_id>/files/<str:name>", releases.release_file, name="release-file"),
+    path("arena/judges/", judges.judge_list, name="judges"),
+    path("arena/judges/<slug:slug>/", judges.judge, name="judge"),
     path("arena/method/", method.method, name="method"),
 ]

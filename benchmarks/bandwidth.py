@@ -6,8 +6,9 @@ One token of one request reads every weight that it uses once: the limit is the 
 divided by these bytes (keys and values added). The bandwidth is the best rate at which any of three readers
 goes through a gigabyte here, with the same threads, measured anew beside every size. The dtype is
 bfloat16 where the CPU multiplies it (avx512_bf16 or amx), else float32. Every product has a fixed cost
-of about 10 µs in oneDNN, so that many small layers reach less than few wide ones of the same size. A
-model that fits into the caches may pass the limit.
+of about 10 µs in oneDNN, so that many small layers reach less than few wide ones of the same size: what
+the products alone reach, with nothing between them, is printed beside it. A model that fits into the
+caches may pass the limit.
 """
 
 from __future__ import annotations
@@ -70,19 +71,38 @@ def tokens_per_second(engine: InferenceEngine, n_tokens: int) -> float:
     return (n_tokens - 1) / (timings["total"] - timings["first_token"]) * 1000
 
 
+def products_per_second(checkpoint: LoadedCheckpoint, seconds: float = 1.0) -> float:
+    """The rate of tokens of which nothing is computed but their products with weights."""
+    shape, weights = checkpoint.decoder.shape, checkpoint.decoder.weights
+    sizes = (shape.hidden_size, shape.n_heads * shape.head_size, shape.inner_size)
+    hidden, attended, inner = (torch.ones(1, size, dtype=checkpoint.decoder.dtype) for size in sizes)
+    n_tokens, begin = 0, time.perf_counter()
+    with torch.inference_mode():
+        while (elapsed := time.perf_counter() - begin) < seconds:
+            for layer in weights.layers:
+                layer.qkv(hidden), layer.out(attended), layer.router(hidden)
+                for gate_up, down in zip(layer.gate_up, layer.down, strict=True):
+                    gate_up(hidden), down(inner)
+            weights.head(hidden)
+            n_tokens += 1
+    return n_tokens / elapsed
+
+
 def measure(name: str, folder: Path, arguments: argparse.Namespace) -> None:
     dtype = getattr(torch, arguments.dtype)
     path = make_random_checkpoint(folder, SIZES[name], dtype)
     checkpoint = load_checkpoint(path, dtype=arguments.dtype, device="cpu")
     checkpoint.eos_token_ids = frozenset()
     n_bytes = bytes_per_token(checkpoint, len(PROMPT) + arguments.tokens // 2)
-    shares, rates, bandwidths = [], [], []
+    shares, rates, bandwidths, bare = [], [], [], []
     with InferenceEngine(checkpoint, max_rows=1, n_threads=arguments.threads) as engine:
         tokens_per_second(engine, 8)
         for _ in range(arguments.rounds):
             before = measure_bandwidth()
             rates.append(tokens_per_second(engine, arguments.tokens))
+            products = products_per_second(checkpoint)
             bandwidths.append(max(before, measure_bandwidth()))
+            bare.append(products * n_bytes / bandwidths[-1])
             shares.append(rates[-1] * n_bytes / bandwidths[-1])
     share = statistics.median(shares)
     aim = f" (to reach: {MUST_REACH:.0%})" if checkpoint.n_parameters >= FROM_PARAMETERS else ""
@@ -90,7 +110,7 @@ def measure(name: str, folder: Path, arguments: argparse.Namespace) -> None:
         f"{name:>8}: {SIZES[name].layers:2} layers × {SIZES[name].hidden}, {checkpoint.n_parameters / 1e6:6.1f} M "
         f"parameters, {n_bytes / 1e6:7.1f} MB a token, "
         f"{statistics.median(rates):6.1f} tok/s, bandwidth {statistics.median(bandwidths) / 1e9:5.1f} GB/s: "
-        f"{share:.0%} of the limit{aim}",
+        f"{share:.0%} of the limit{aim}; its products alone: {statistics.median(bare):.0%}",
         flush=True,
     )
 

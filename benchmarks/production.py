@@ -1,4 +1,5 @@
-"""A whole site as production runs it, on loopback: its own PostgreSQL and Redis, and every service of deploy/.
+"""A whole site as production runs it: its own PostgreSQL and Redis, and every service of deploy/; on loopback, or at
+an address that a second host can reach.
 
 For benchmarks and tests that need services which they may kill. Nothing outside the folder is touched.
 """
@@ -32,10 +33,10 @@ class MissingProgramError(RuntimeError):
     """PostgreSQL's or Redis's own program is not installed."""
 
 
-def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port of this machine's address that nothing listens on."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
 
@@ -52,22 +53,25 @@ def find_program(name: str) -> str:
 class Production:
     """Services by name: `postgres`, `redis`, and those of deploy/compose.yaml (`web`, `worker-trace`, …)."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1", **settings: str) -> None:
         self.folder = folder
-        self.ports = {name: free_port() for name in ("postgres", "redis", "web")}
-        self.address = f"http://127.0.0.1:{self.ports['web']}"
+        self.host = host
+        self.ports = {name: free_port(host) for name in ("postgres", "redis", "web")}
+        self.address = f"http://{host}:{self.ports['web']}"
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FAIRGROUND_")}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)  # each start would compile some two thousand modules again
         self.environment = kept | {
             "FAIRGROUND_DATA_DIR": str(folder / "data"),
-            "DATABASE_URL": f"postgres://fairground@127.0.0.1:{self.ports['postgres']}/postgres",
-            "REDIS_URL": f"redis://127.0.0.1:{self.ports['redis']}/0",
+            "DATABASE_URL": f"postgres://fairground@{host}:{self.ports['postgres']}/postgres",
+            "REDIS_URL": f"redis://{host}:{self.ports['redis']}/0",
             "FAIRGROUND_SECRET_KEY": "for this run only",
+            "FAIRGROUND_ALLOWED_HOSTS": host,
             "FAIRGROUND_LIMITS": "read=0,trace=0,generate=0,arena=0,manage=0",
             **settings,
         }
         compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
-        here = {"0.0.0.0": "127.0.0.1", "8000": str(self.ports["web"])}
+        here = {"0.0.0.0": host, "8000": str(self.ports["web"])}
         self.commands = {
             name: [sys.executable, "manage.py", *(here.get(word, word) for word in service["command"])]
             for name, service in compose["services"].items()
@@ -138,14 +142,32 @@ class Production:
 
     def memory_mb(self, name: str) -> float:
         """Return the proportional memory (PSS) of a service's processes, in MB: shared pages count once."""
-        group = self.running[name].pid
         total = 0
-        for folder in Path("/proc").iterdir():
-            with suppress(OSError, ValueError, IndexError):
-                if os.getpgid(int(folder.name)) == group:
-                    lines = (folder / "smaps_rollup").read_text().splitlines()
-                    total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        for folder in self._processes(name):
+            with suppress(OSError):
+                lines = (folder / "smaps_rollup").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
         return total / 1000
+
+    def processor_s(self, name: str) -> float:
+        """Return the processor time that a service's processes took so far, with children that they waited for."""
+        ticks = 0
+        for folder in self._processes(name):
+            with suppress(OSError):
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime (proc(5), counted from field 3)
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def _processes(self, name: str) -> Iterator[Path]:
+        """Yield the folders of /proc of a service's processes; PostgreSQL's have groups of their own."""
+        parents = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        found = {self.running[name].pid}
+        while more := {process for process, parent in parents.items() if parent in found} - found:
+            found |= more
+        yield from (Path("/proc") / str(process) for process in found)
 
     def stop(self) -> None:
         """End everything that still runs, databases last."""
@@ -161,7 +183,7 @@ class Production:
 
     def _postgres_command(self) -> list[str]:
         data = self.folder / "postgres"
-        data.mkdir(parents=True)
+        data.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
         as_user = {}
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
@@ -170,9 +192,11 @@ class Production:
             as_user = {"user": "postgres", "group": "postgres", "cwd": "/"}
         make = [find_program("initdb"), "--pgdata", str(data), "--auth", "trust", "--username", "fairground"]
         subprocess.run(make, check=True, capture_output=True, **as_user)  # type: ignore[call-overload]
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet trust\n")
         options = {
             "port": self.ports["postgres"],
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self.host,
             "unix_socket_directories": str(data),
         }
         return [find_program("postgres"), "-D", str(data), *(f"--{name}={value}" for name, value in options.items())]
@@ -181,8 +205,8 @@ class Production:
         folder = self.folder / "redis"
         folder.mkdir()
         port = str(self.ports["redis"])
-        kept = ["--appendonly", "yes", "--maxmemory-policy", "noeviction", "--save", ""]
-        return [find_program("redis-server"), "--port", port, "--bind", "127.0.0.1", "--dir", str(folder), *kept]
+        kept = ["--protected-mode", "no", "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--save", ""]
+        return [find_program("redis-server"), "--port", port, "--bind", self.host, "--dir", str(folder), *kept]
 
     def _postgres_answers(self) -> bool:
         try:
@@ -213,9 +237,9 @@ class Production:
 
 
 @contextmanager
-def production(folder: Path, **settings: str) -> Iterator[Production]:
+def production(folder: Path, host: str = "127.0.0.1", **settings: str) -> Iterator[Production]:
     """Yield a site with databases that run and are migrated; its other services are the caller's to start."""
-    site = Production(folder, **settings)
+    site = Production(folder, host, **settings)
     try:
         site.start("postgres")
         site.start("redis")

@@ -1,9 +1,11 @@
-"""A whole trace, tokenize to JSON, against the stock engine's `attribute`, warm, in one run.
+"""A whole trace, tokenize to JSON, against the peer's way, and search against the bare call; warm, in one run.
 
     python -m benchmarks.trace [--megabytes 45] [--tokenizer tokenizer.json] [--answers answers.json] [--n-answers 12]
+        [--index FOLDER]
 
 The index is of text of installed packages (source files, synthetic nothing). Without --answers, answers
-are spliced from pieces of that text. Prints milliseconds, ratios, and whether all spans agree.
+are spliced from pieces of that text. The peer's way is in `stock_side`. Both sides take turns, so that other load
+meets both. Prints milliseconds, ratios, and whether all spans agree.
 """
 
 from __future__ import annotations
@@ -12,15 +14,16 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stock_side import BARE_COUNT, MAX_COUNT, StockSide
 from tracer.engine import (
     Boundaries,
     CorpusDocument,
@@ -31,25 +34,16 @@ from tracer.engine import (
     trace_text,
 )
 from tracer.engine.boundaries import find_boundaries
-from tracer.engine.spans import find_spans
+from tracer.engine.spans import find_chosen_spans, find_spans
 
 TOKENIZER = Path(__file__).resolve().parents[1] / "webapp" / "demo" / "checkpoint" / "tokenizer.json"
 PARAMETERS = TraceParameters(boundaries=Boundaries.OLMOTRACE)
-STOCK = """
-import json, sys, time
-from infini_gram.engine import InfiniGramEngine
-job = json.load(sys.stdin)
-size = 2**31 - 1 if job["dtype"] == "u32" else 65535
-engine = InfiniGramEngine(index_dir=job["folder"], eos_token_id=0, vocab_size=size, version=4,
-    token_dtype=job["dtype"], bow_ids_path=job["bow"], precompute_unigram_logprobs=True)
-def run(ids):
-    begin = time.perf_counter()
-    answer = engine.attribute(input_ids=ids, delim_ids=job["delimiters"], min_len=1, max_cnt=1_000_000,
-        enforce_bow=True)
-    return (time.perf_counter() - begin) * 1000, [[s["l"], s["r"], s["count"]] for s in answer["spans"]]
-[run(ids) for ids in job["answers"]]
-print("RESULT" + json.dumps([run(ids) for ids in job["answers"]]))
-"""
+PAIRS = (
+    ("end to end", "stock, whole"),
+    ("search of all spans", "stock, bare"),
+    ("search of those shown", "stock, bare"),
+)
+STOCK_PREFETCHES = (1, 3, 3)  # its defaults
 
 
 def installed_text(n_bytes: int) -> Iterator[CorpusDocument]:
@@ -89,25 +83,6 @@ def _as_array(ids: list[int]) -> Any:
     return np.array(ids, dtype=np.uint32)
 
 
-def ask_stock_engine(reader: IndexReader, answers: list[str], folder: Path) -> list[tuple[float, list[list[int]]]]:
-    """Return the stock engine's milliseconds and spans of each answer, second pass, from a child process."""
-    table = reader.tokenizer.token_bytes
-    bow = folder / "bow.txt"
-    bow.write_text("".join(f"{i}\n" for i, token in enumerate(table) if token[:1] == b" "))
-    job = {
-        "folder": str(reader.folder),
-        "dtype": {1: "u8", 2: "u16", 4: "u32"}[reader.manifest.token_width],
-        "bow": str(bow),
-        "delimiters": [i for i, token in enumerate(table) if token in (b"\n", b".")],
-        "answers": [reader.tokenizer.encode(answer).ids.tolist() for answer in answers],
-    }
-    done = subprocess.run([sys.executable, "-c", STOCK], input=json.dumps(job), capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"the stock engine ended with {done.returncode}: {done.stderr[-500:]}")
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
-    return [(ms, spans) for ms, spans in json.loads(line.removeprefix("RESULT"))]
-
-
 def our_spans(reader: IndexReader, answer: str) -> list[list[int]]:
     """Return (start, end, count) in tokens of all maximal spans under the preset."""
     tokens = reader.tokenizer.encode(answer)
@@ -123,12 +98,15 @@ def end_to_end_ms(reader: IndexReader, answer: str) -> float:
     return (time.perf_counter() - begin) * 1000
 
 
-def search_ms(reader: IndexReader, answer: str) -> float:
-    """Return the milliseconds of finding all spans, tokens given."""
+def search_ms(reader: IndexReader, answer: str, *, counts_all: bool = False) -> float:
+    """Return the milliseconds of finding spans, tokens given: those that a trace shows, or all with their counts."""
     tokens = reader.tokenizer.encode(answer)
     begin = time.perf_counter()
     bounds = find_boundaries(answer, tokens, reader.tokenizer, Boundaries.OLMOTRACE)
-    find_spans(tokens, bounds, [reader], PARAMETERS)
+    if counts_all:
+        find_spans(tokens, bounds, [reader], PARAMETERS)
+    else:
+        find_chosen_spans(tokens, bounds, [reader], PARAMETERS, len(tokens.ids))
     return (time.perf_counter() - begin) * 1000
 
 
@@ -138,36 +116,69 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, default=TOKENIZER)
     parser.add_argument("--answers", type=Path, help="JSON list of answers, or of objects with a text")
     parser.add_argument("--n-answers", type=int, default=12)
+    parser.add_argument("--index", type=Path, help="an index of such a tokenizer that is there already")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         begin = time.perf_counter()
-        build_index(installed_text(int(arguments.megabytes * 1e6)), Path(folder) / "built", arguments.tokenizer)
-        reader = IndexReader.open(Path(folder) / "built")
+        if not arguments.index:
+            build_index(installed_text(int(arguments.megabytes * 1e6)), Path(folder) / "built", arguments.tokenizer)
+        reader = IndexReader.open(arguments.index or Path(folder) / "built")
         width, seconds = 8 * reader.manifest.token_width, time.perf_counter() - begin
-        print(f"index: {reader.n_tokens:,} tokens, u{width}, built in {seconds:.0f} s")
+        print(f"index: {reader.n_tokens:,} tokens, u{width}, built or opened in {seconds:.0f} s")
         answers = read_answers(arguments.answers) if arguments.answers else spliced_answers(reader, 40)
         report(reader, answers[: arguments.n_answers], Path(folder))
 
 
 def report(reader: IndexReader, answers: list[str], folder: Path) -> None:
-    """Measure both sides and print the figures."""
-    for answer in answers:
-        end_to_end_ms(reader, answer)
-    whole = statistics.mean(end_to_end_ms(reader, answer) for answer in answers)
-    search = statistics.mean(search_ms(reader, answer) for answer in answers)
-    stock = ask_stock_engine(reader, answers, folder)
-    stock_ms = statistics.mean(ms for ms, _ in stock)
-    ours = [our_spans(reader, answer) for answer in answers]
-    n_spans = sum(map(len, ours))
-    n_same = sum(span in theirs for spans, (_, theirs) in zip(ours, stock, strict=True) for span in spans)
-    n_stock = sum(len(spans) for _, spans in stock)
+    """Measure both sides, one answer after the other by turns, and print the figures."""
+    whole = StockSide(reader, folder, STOCK_PREFETCHES)
+    bare = StockSide(reader, folder, (0, 0, 0))
+    times: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    n_spans = n_stock = n_same = 0
+    for is_warm in (False, True):
+        for answer in answers:
+            row = {
+                "end to end": _clocks(lambda a=answer: end_to_end_ms(reader, a)),  # type: ignore[misc]
+                "search of those shown": _clocks(lambda a=answer: search_ms(reader, a)),  # type: ignore[misc]
+                "search of all spans": _clocks(lambda a=answer: search_ms(reader, a, counts_all=True)),  # type: ignore[misc]
+            }
+            theirs = whole.ask(answer, whole=True, max_count=MAX_COUNT)
+            theirs_bare = bare.ask(answer, whole=False, max_count=BARE_COUNT)
+            row["stock, whole"] = theirs["ms"], theirs["processor_ms"]
+            row["stock, bare"] = theirs_bare["ms"], theirs_bare["processor_ms"]
+            if not is_warm:
+                continue
+            for name, pair in row.items():
+                times[name].append(pair)
+            ours = our_spans(reader, answer)
+            n_spans, n_stock = n_spans + len(ours), n_stock + len(theirs["spans"])
+            n_same += sum(span in theirs["spans"] for span in ours)
+    whole.close()
+    bare.close()
     n_tokens = statistics.mean(len(reader.tokenizer.encode(answer).ids) for answer in answers)
-    print(f"answers: {len(answers)}, {n_tokens:.0f} tokens on average")
-    print(f"end to end {whole:.1f} ms; stock attribute(max_cnt=1e6) {stock_ms:.1f} ms; ratio {stock_ms / whole:.1f}")
-    print(f"search alone {search:.1f} ms; ratio {stock_ms / search:.1f}")
+    print(f"answers: {len(answers)}, {n_tokens:.0f} tokens on average; a row: mean (median)")
+    for ours_name, stock_name in PAIRS:
+        for kind, unit in enumerate(("ms", "ms of processor time, all threads")):
+            ours_ms, stock_ms = ([pair[kind] for pair in times[name]] for name in (ours_name, stock_name))
+            ratio = statistics.mean(stock_ms) / statistics.mean(ours_ms)
+            middle = statistics.median(stock_ms) / statistics.median(ours_ms)
+            print(
+                f"{ours_name} {_both(ours_ms)} {unit}; {stock_name} {_both(stock_ms)}; ratio {ratio:.1f} ({middle:.1f})"
+            )
     print(f"spans: ours {n_spans}, stock {n_stock}, identical {n_same}")
     if not n_spans == n_stock == n_same:
         sys.exit("the spans differ")
+
+
+def _clocks(run: Callable[[], float]) -> tuple[float, float]:
+    """Return the milliseconds that `run` tells, and those of processor time that it took (text to tokens included)."""
+    begin = time.process_time()
+    ms = run()
+    return ms, (time.process_time() - begin) * 1000
+
+
+def _both(values: list[float]) -> str:
+    return f"{statistics.mean(values):.1f} ({statistics.median(values):.1f})"
 
 
 def read_answers(path: Path) -> list[str]:

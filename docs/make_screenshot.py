@@ -21,7 +21,7 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(base_url=address, viewport={"width": 1280, "height": 1500})
         page.goto(f"/playground/?{urlencode({'prompt': PROMPT})}")
-        page.get_by_text("Sampling", exact=True).click()
+        page.get_by_text("Settings", exact=True).click()
         page.get_by_label("Seed").fill(str(SEED))
         page.get_by_role("button", name="Ask", exact=True).click()
         page.get_by_role("button", name="Show matches").click(timeout=30_000)

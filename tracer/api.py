@@ -18,10 +18,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tracer import services
+from tracer.api_settings import ParametersField
 from tracer.exports import FORMATS
 from tracer.models import Corpus, Index
 from tracer.presentation import present_trace, read_document
+from tracer.registry import searched_indexes
 from webapp.errors import BadInputError
+from webapp.fields import LongTextField
 from webapp.idempotency import answer_once
 from webapp.jobs import JobStatus
 from webapp.ownership import Visibility, author_of
@@ -41,6 +44,13 @@ class IndexSerializer(serializers.ModelSerializer[Index]):
     """An index by its digest."""
 
     unit = serializers.CharField(read_only=True, help_text="What n_tokens counts: tokens, or bytes.")
+    is_searched = serializers.SerializerMethodField(
+        help_text="Traces search it: of the enabled indexes of one tokenizer the newest."
+    )
+
+    def get_is_searched(self, index: Index) -> bool:
+        """Tell whether traces use the index."""
+        return index in searched_indexes(index.corpus.indexes.all())
 
     class Meta:
         model = Index
@@ -52,6 +62,7 @@ class IndexSerializer(serializers.ModelSerializer[Index]):
             "n_documents",
             "n_shards",
             "is_enabled",
+            "is_searched",
             "created_at",
         ]
 
@@ -85,14 +96,14 @@ class CorpusSerializer(serializers.ModelSerializer[Corpus]):
 class TraceRequestSerializer(serializers.Serializer[Any]):
     """What a client asks to trace."""
 
-    text = serializers.CharField(trim_whitespace=False, help_text="The answer to trace.")
-    prompt = serializers.CharField(
+    text = LongTextField(trim_whitespace=False, help_text="The answer to trace.")
+    prompt = LongTextField(
         required=False, default="", allow_blank=True, trim_whitespace=False, help_text="Its question, for relevance."
     )
     corpora = serializers.ListField(
         child=serializers.CharField(), required=False, allow_null=True, default=None, help_text="Slugs; default: all."
     )
-    parameters = serializers.DictField(required=False, default=dict, help_text="See docs/api.md.")
+    parameters = ParametersField(required=False, default=dict)
     visibility = serializers.ChoiceField(
         choices=Visibility.choices, required=False, default=Visibility.LINK.value, help_text="Who may read it."
     )

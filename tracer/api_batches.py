@@ -16,7 +16,9 @@ from rest_framework.views import APIView
 
 from tracer import batches
 from tracer.api import IDEMPOTENCY_KEY, PROBLEM
+from tracer.api_settings import ParametersField
 from tracer.models import TraceBatch
+from webapp.fields import LongTextField
 from webapp.idempotency import answer_once
 from webapp.jobs import JobStatus
 from webapp.ownership import Visibility, author_of
@@ -26,10 +28,10 @@ class BatchRequestSerializer(serializers.Serializer[Any]):
     """Texts to trace with one set of parameters."""
 
     texts = serializers.ListField(
-        child=serializers.CharField(trim_whitespace=False, allow_blank=True), max_length=batches.MAX_TEXTS
+        child=LongTextField(trim_whitespace=False, allow_blank=True), max_length=batches.MAX_TEXTS
     )
     corpora = serializers.ListField(child=serializers.CharField(), required=False, allow_null=True, default=None)
-    parameters = serializers.DictField(required=False, default=dict)
+    parameters = ParametersField(required=False, default=dict)
     visibility = serializers.ChoiceField(
         choices=Visibility.choices, required=False, default=Visibility.LINK.value, help_text="Who may read it."
     )

@@ -14,10 +14,11 @@ from django.utils import timezone
 from tracer import services
 from tracer.models import Trace, TraceBatch
 from tracer.presentation import present_trace
-from webapp.errors import BadInputError, ForbiddenError, NotFoundError
+from webapp.errors import BadInputError
 from webapp.jobs import FINAL, JobStatus
-from webapp.ownership import NOBODY, Author, Visibility, ownership
-from webapp.queueing import enqueue_on_commit
+from webapp.late_commits import without_waiting
+from webapp.ownership import NOBODY, Author, Visibility, find_own, find_readable, ownership
+from webapp.queueing import enqueue_on_commit, requeue_jobs
 from webapp.text import storable
 
 MAX_TEXTS = 1000
@@ -58,18 +59,14 @@ def request_batch(
 
 def get_batch(batch_id: uuid.UUID | str, *, author: Author) -> TraceBatch:
     """Return a batch that this author may read; raises `NotFoundError`."""
-    batch: TraceBatch | None = TraceBatch.objects.readable_by(author).filter(pk=batch_id).first()
-    if batch is None:
-        raise NotFoundError("There is no such batch, or it is private.")
+    batch: TraceBatch = find_readable(TraceBatch.objects.all(), batch_id, author=author, name="batch")
     return batch
 
 
 def delete_batch(batch_id: uuid.UUID | str, *, author: Author) -> None:
     """Delete one's own batch with its traces; a running job stops at the next text."""
-    batch = get_batch(batch_id, author=author)
-    if not batch.is_owned_by(author):
-        raise ForbiddenError("This batch is not yours. Only who made it may delete it.")
-    batch.delete()
+    with transaction.atomic():
+        find_own(TraceBatch.objects.all(), batch_id, author=author, name="batch").delete()
 
 
 def result_lines(batch: TraceBatch, *, author: Author) -> Iterator[str]:
@@ -91,19 +88,14 @@ def run_batch(batch_id: uuid.UUID | str) -> None:
     rows = TraceBatch.objects.filter(pk=batch.pk)
     unfinished = Trace.objects.filter(batch=batch).exclude(status__in=FINAL)
     for trace_id in unfinished.order_by("number").values_list("pk", flat=True):
-        services.run_trace(trace_id)
-        if not rows.update(heartbeat_at=timezone.now()):
+        services.run_trace(trace_id, is_part=True)
+        if not without_waiting(rows).update(heartbeat_at=timezone.now()):
             return  # deleted meanwhile
-    rows.update(status=JobStatus.DONE, finished_at=timezone.now())
+    rows.update(status=JobStatus.DONE, finished_at=timezone.now())  # which waits until all of them are on the disk
 
 
 def requeue_unfinished(*, older_than_s: float) -> int:
-    """Queue batches without a sign of life again."""
+    """Queue batches again that the queue lost or whose worker shows no life."""
     from tracer import tasks
 
-    stale = TraceBatch.objects.get_queryset().stale(older_than_s=older_than_s)  # type: ignore[attr-defined]
-    identifiers = list(stale.values_list("id", flat=True))
-    TraceBatch.objects.filter(id__in=identifiers).update(heartbeat_at=timezone.now())
-    for identifier in identifiers:
-        enqueue_on_commit(tasks.run_batch, identifier)
-    return len(identifiers)
+    return requeue_jobs(TraceBatch.objects.all(), tasks.run_batch, older_than_s=older_than_s)

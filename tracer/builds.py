@@ -11,13 +11,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from celery import group
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -36,8 +36,9 @@ from tracer.engine.layout import TOKENIZER
 from tracer.engine.tokens import IndexTokenizer, load_tokenizer
 from tracer.models import Corpus, Index, IndexBuild, ShardBuild
 from webapp.errors import BadInputError, ConflictError, FairgroundError, NotFoundError
-from webapp.jobs import FINAL, JobStatus
-from webapp.queueing import enqueue_on_commit
+from webapp.jobs import FINAL, JobStatus, looks_old
+from webapp.queueing import enqueue_on_commit, queue_lost, without_message
+from webapp.silence import take_from_silent
 
 log = structlog.get_logger(__name__)
 MAX_STARTS = 2
@@ -109,8 +110,8 @@ def resume_build(build_id: uuid.UUID | str) -> IndexBuild:
             raise ConflictError(f"Build {build.pk} is done already.")
         if build.status == JobStatus.CANCELLED:
             raise ConflictError(f"Build {build.pk} was discarded. Start a new one.")
-        fresh = timezone.now() - timedelta(seconds=settings.STALE_AFTER_S)
-        idle = build.shards.exclude(status=JobStatus.DONE).exclude(status=JobStatus.RUNNING, heartbeat_at__gt=fresh)
+        running, dead = Q(status=JobStatus.RUNNING), looks_old(settings.STALE_AFTER_S)
+        idle = build.shards.exclude(status=JobStatus.DONE).filter(~running | dead)
         idle.update(status=JobStatus.PENDING, error="", n_starts=0, n_bytes_done=0, n_documents=0, stage="")
         build.status, build.error = JobStatus.PENDING, ""
         build.started_at = build.finished_at = None
@@ -158,6 +159,7 @@ def run_build(build: IndexBuild, watch: Callable[[IndexBuild], None] = lambda bu
 
     def help_out(current: IndexBuild) -> None:
         watch(current)
+        take_from_silent(build.shards.all(), silent_for_s=settings.STALE_AFTER_S, looker=str(build.pk))
         for pk in current.shards.exclude(status__in=FINAL).values_list("pk", flat=True):
             run_shard(pk, pulse=pulse)
 
@@ -229,7 +231,7 @@ def tokenizer_of(build: IndexBuild) -> IndexTokenizer:
 
 
 def _claim(shard_id: int | str) -> ShardBuild | None:
-    """Take a shard that waits or whose worker shows no life; None when there is nothing to do."""
+    """Take a shard that waits; None when there is nothing to do."""
     with transaction.atomic():
         shard: ShardBuild | None = (
             ShardBuild.objects.select_for_update(of=("self",))
@@ -237,11 +239,9 @@ def _claim(shard_id: int | str) -> ShardBuild | None:
             .filter(pk=shard_id)
             .first()
         )
-        if shard is None or shard.is_finished or shard.build.is_finished:
+        if shard is None or shard.status != JobStatus.PENDING or shard.build.is_finished:
             return None
         now = timezone.now()
-        if shard.status == JobStatus.RUNNING and now - shard.heartbeat_at < timedelta(seconds=settings.STALE_AFTER_S):
-            return None
         if shard.n_starts >= MAX_STARTS:
             error = f"Shard {shard.number} ended its worker {shard.n_starts} times, perhaps for want of memory."
             _fail(shard, f"{error} Build with more shards.")
@@ -335,28 +335,22 @@ def _next_waiting() -> int | None:
 
 
 def requeue_unfinished(*, older_than_s: float) -> int:
-    """Queue shards without a sign of life again, and join shards that nobody joined.
+    """Queue shards again that the queue lost or whose worker shows no life, and join shards that nobody joined.
 
     Shards that wait are left in the queue as long as another of their build shows life.
     """
     from tracer import tasks
 
     n_jobs = 0
-    long_ago = timezone.now() - timedelta(seconds=older_than_s)
+    silent = take_from_silent(ShardBuild.objects.filter(build__status__in=UNFINISHED), silent_for_s=older_than_s)
     for build in IndexBuild.objects.unfinished():
         shards = build.shards.all()
-        if shards.filter(status=JobStatus.RUNNING, heartbeat_at__gt=long_ago).exists():
-            stale = shards.filter(status=JobStatus.RUNNING, heartbeat_at__lte=long_ago)
-        else:
-            stale = shards.exclude(status__in=FINAL).filter(heartbeat_at__lte=long_ago)
-        identifiers = list(stale.values_list("pk", flat=True))
-        ShardBuild.objects.filter(pk__in=identifiers, status=JobStatus.PENDING).update(heartbeat_at=timezone.now())
-        for pk in identifiers:
-            enqueue_on_commit(tasks.build_shard, pk)
-        if not shards.exclude(status=JobStatus.DONE).exists():
+        moves = shards.filter(status=JobStatus.RUNNING).exists()
+        asked = shards.filter(pk__in=silent) if moves else shards
+        n_jobs += queue_lost(asked, tasks.build_shard, silent, older_than_s=older_than_s)
+        if not shards.exclude(status=JobStatus.DONE).exists() and without_message(tasks.finish_build, [build.pk]):
             enqueue_on_commit(tasks.finish_build, build.pk)
             n_jobs += 1
-        n_jobs += len(identifiers)
     return n_jobs
 
 

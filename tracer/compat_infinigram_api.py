@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -21,7 +20,6 @@ from tracer import ngrams, registry
 from tracer.disclosure import apply_policies
 from tracer.engine import Boundaries, EngineError, RankBy, TraceParameters, trace_text
 from tracer.engine.privacy import mask_personal_data
-from tracer.engine.tokens import TokenizedText
 from tracer.models import Corpus
 from webapp.errors import FairgroundError
 from webapp.ownership import author_of
@@ -123,7 +121,7 @@ def _attribute(opened: ngrams.Opened, asked: dict[str, Any]) -> dict[str, Any]:
     metadata = {document["id"]: document for document in shown["documents"]}
     spans = []
     for span in shown["spans"]:
-        left, right = _token_range(text, tokens, span)
+        left, right = span["token_start"], span["token_start"] + span["length_tokens"]
         documents = [_document(opened, span, match, metadata[match["document"]], asked) for match in span["matches"]]
         spans.append(
             {
@@ -143,16 +141,6 @@ def _attribute(opened: ngrams.Opened, asked: dict[str, Any]) -> dict[str, Any]:
 
 def _boundaries_of(delimiters: list[str]) -> Boundaries:
     return Boundaries.OLMOTRACE if delimiters else Boundaries.CONTINUOUS
-
-
-def _token_range(text: str, tokens: TokenizedText, span: dict[str, Any]) -> tuple[int, int]:
-    """Return the half-open range of a span's tokens; those of white space before it were left out of its text."""
-    left = int(np.searchsorted(tokens.ends, span["start"], side="right"))
-    inner_end = int(np.searchsorted(tokens.starts, span["end"], side="left"))
-    n_outer = span["length_tokens"] - (inner_end - left)
-    while n_outer > 0 and left > 0 and text[tokens.starts[left - 1] : tokens.ends[left - 1]].isspace():
-        left, n_outer = left - 1, n_outer - 1
-    return left, left + int(span["length_tokens"])
 
 
 def _document(

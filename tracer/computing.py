@@ -7,10 +7,8 @@ An index that is damaged or a server that is away makes the trace partial, with 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import Any
 
 import structlog
@@ -18,11 +16,12 @@ from django.conf import settings
 
 from tracer import registry
 from tracer.engine import EngineError, IndexFileError, SearchableCorpus, TraceParameters, trace_text
-from tracer.engine.originality import measure_originality
+from tracer.loading import corpora_with_indexes
 from tracer.merging import merge_answer
-from tracer.models import Corpus, RemoteIndex, Trace
+from tracer.models import RemoteIndex, Trace
 from tracer.remote_answers import RemoteAnswer, attribution_request, read_attribution
 from tracer.remote_client import RemoteIndexError, ask_remote
+from tracer.span_counts import complete_counts
 from webapp.ownership import Author
 
 log = structlog.get_logger(__name__)
@@ -36,23 +35,26 @@ class NothingSearchedError(EngineError):
 
 def compute_trace(trace: Trace) -> dict[str, Any]:
     """Return the result of a trace, to be stored. Raises `EngineError` when nothing could be searched."""
-    corpora = list(
-        Corpus.objects.filter(slug__in=trace.corpora).order_by("slug").prefetch_related("indexes", "remotes")
-    )
+    corpora = corpora_with_indexes(trace.corpora)
     parameters = TraceParameters.from_mapping(trace.parameters)
     unavailable: Unavailable = []
+    # One a corpus, the newest, so that no corpus is counted twice.
+    remotes = {corpus.slug: remote for corpus in corpora for remote in corpus.remotes.all() if remote.is_enabled}
     with ExitStack() as stack:
-        answers = _ask_all(trace, parameters, corpora, stack)
+        pool = stack.enter_context(ThreadPoolExecutor(MAX_REMOTE_AT_ONCE, "remote-index")) if remotes else None
+        answers = {slug: pool.submit(_ask, trace, parameters, slug, r) for slug, r in remotes.items()} if pool else {}
         searched, damaged = registry.searchable_or_not(corpora, author=Author(trace.created_by_id))
         unavailable += damaged
         result = _search(trace, parameters, searched, unavailable)
-        begin = time.perf_counter()
-        for slug, answer in answers:
-            _merge(result, answer, slug, len(trace.text), unavailable)
-    if answers:
-        result["timings_ms"]["remote_wait"] = round((time.perf_counter() - begin) * 1000, 3)
+        if pool:
+            begin = time.perf_counter()
+            for slug, answer in answers.items():
+                _merge(result, answer, slug, len(trace.text), unavailable)
+            _count_everywhere(result, trace.text, searched, remotes, pool)
+            result["timings_ms"]["remote_wait"] = round((time.perf_counter() - begin) * 1000, 3)
     if unavailable and not result["corpora"]:
-        raise NothingSearchedError(" ".join(f"{entry['corpus']}: {entry['reason']}" for entry in unavailable))
+        reasons = " ".join(f"{entry['corpus']}: {entry['reason']}" for entry in unavailable)
+        raise NothingSearchedError(f"No index is available. {reasons}")
     return {**result, "unavailable": unavailable}
 
 
@@ -62,10 +64,12 @@ def _search(
     """Search the local indexes; one whose files change meanwhile is left out and the others are searched again."""
     while any(corpus.readers for corpus in searched):
         try:
-            found = trace_text(trace.text, searched, prompt=trace.prompt, parameters=parameters).to_dict()
+            result = trace_text(
+                trace.text, searched, prompt=trace.prompt, parameters=parameters, measures_originality=True
+            )
+            found = result.to_dict()
             del found["text"]
-            readers = [reader for corpus in searched for reader in corpus.readers]
-            return {**found, "creativity": asdict(measure_originality(trace.text, readers))}
+            return found
         except IndexFileError as error:
             damaged = [c for c in searched if any(error.path.is_relative_to(reader.folder) for reader in c.readers)]
             if not damaged:
@@ -86,15 +90,18 @@ def _search(
     }
 
 
-def _ask_all(
-    trace: Trace, parameters: TraceParameters, corpora: Iterable[Corpus], stack: ExitStack
-) -> list[tuple[str, Future[RemoteAnswer]]]:
-    """Begin to ask every remote index; the answers are there when the local search is done, or soon after."""
-    remotes = [(corpus.slug, remote) for corpus in corpora for remote in corpus.remotes.all() if remote.is_enabled]
-    if not remotes:
-        return []
-    pool = stack.enter_context(ThreadPoolExecutor(MAX_REMOTE_AT_ONCE, thread_name_prefix="remote-index"))
-    return [(slug, pool.submit(_ask, trace, parameters, slug, remote)) for slug, remote in remotes]
+def _count_everywhere(
+    result: dict[str, Any],
+    text: str,
+    searched: list[SearchableCorpus],
+    remotes: dict[str, RemoteIndex],
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Count all spans in the corpora that gave a result."""
+    answered = {entry["slug"] for entry in result["corpora"]}
+    here = [corpus for corpus in searched if corpus.slug in answered]
+    there = {slug: remote for slug, remote in remotes.items() if slug in answered}
+    complete_counts(result, text, here, there, pool)
 
 
 def _ask(trace: Trace, parameters: TraceParameters, slug: str, remote: RemoteIndex) -> RemoteAnswer:

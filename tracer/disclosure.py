@@ -80,6 +80,25 @@ class Policy:
             return count
         return f"<{self.minimum_count}"
 
+    def shown_span_count(self, count: int | str) -> int | str:
+        """Return a count of a trace's span as it may be seen: as `shown_count`, but that it stands nowhere is told."""
+        return count if count == 0 else self.shown_count(count)
+
+    def shown_levels(self, counts: Mapping[str, int], *, is_final: bool) -> dict[str, int | str | None]:
+        """Return how many items of a benchmark have each level, as may be seen; None where nothing may be told.
+
+        Of a closed corpus nothing is told before the end, since a number that grows with each item tells of
+        that item. Small numbers of dirty and suspicious items are blurred, nought as well, and where one is,
+        clean ones are left out: the difference would tell.
+        """
+        if self.may_see_matches:
+            return dict(counts)
+        if not is_final:
+            return {**dict.fromkeys(counts), "short": counts["short"]}
+        found = {level: self.shown_count(counts[level]) for level in ("suspicious", "dirty")}
+        is_blurred = any(isinstance(count, str) for count in found.values())
+        return {"clean": None if is_blurred else counts["clean"], **found, "short": counts["short"]}
+
     def shown_match(self, match: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return a match as it may be seen, None where matches are closed."""
         if not self.may_see_matches:
@@ -161,7 +180,7 @@ def _shown_span(
             matches.append({**shown, "removed": match["document"] in tombstones})
     levels = (documents[match["document"]]["relevance"] for match in matches)
     counts = {
-        slug: policies[slug].shown_count(count) if slug in policies else "closed"
+        slug: policies[slug].shown_span_count(count) if slug in policies else "closed"
         for slug, count in span["counts"].items()
     }
     best = max(levels, key=RELEVANCE_ORDER.__getitem__, default="low")

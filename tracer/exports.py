@@ -9,7 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 Shown = dict[str, Any]
-COLUMNS = ("start", "end", "text", "corpus", "count", "document", "title", "owner", "licence", "url", "relevance")
+COLUMNS = (
+    "start",
+    "end",
+    "text",
+    "corpus",
+    "count",
+    "document",
+    "title",
+    "owner",
+    "licence",
+    "url",
+    "relevance",
+    "copies",
+)
 
 
 def as_json(shown: Shown) -> str:
@@ -28,16 +41,17 @@ def as_csv(shown: Shown) -> str:
         for match in span["matches"]:
             document = documents[match["document"]]
             count = span["counts"].get(match["corpus"], "")
-            facts = [document[name] for name in ("id", "title", "owner", "licence", "url", "relevance")]
-            writer.writerow(_without_formulas([*head, match["corpus"], count, *facts]))
+            names = ("id", "title", "owner", "licence", "url", "relevance", "n_copies")
+            facts = [document[name] for name in names]
+            writer.writerow(without_formulas([*head, match["corpus"], count, *facts]))
         seen = {match["corpus"] for match in span["matches"]}
         for corpus, count in span["counts"].items():
             if corpus not in seen:
-                writer.writerow(_without_formulas([*head, corpus, count, *[""] * 6]))
+                writer.writerow(without_formulas([*head, corpus, count, *[""] * 7]))
     return out.getvalue()
 
 
-def _without_formulas(row: list[Any]) -> list[Any]:
+def without_formulas(row: list[Any]) -> list[Any]:
     """Keep spreadsheets from running a cell that begins like a formula."""
     return [f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell for cell in row]
 
@@ -63,7 +77,9 @@ def _quotation(match: dict[str, Any], document: dict[str, Any]) -> list[str]:
     if match["removed"]:
         return [f"- {place}", ""]
     address = f" <{document['url']}>" if document["url"].startswith(("https://", "http://")) else ""
-    return [f"- {place}{address}", "", f"  > {_plain(match['snippet'])}", ""]
+    copies = ", ".join(_plain(copy["id"]) for copy in document["copies"])
+    also = f"; also {document['n_copies']} with the same text: {copies}" if copies else ""
+    return [f"- {place}{address}{also}", "", f"  > {_plain(match['snippet'])}", ""]
 
 
 def _plain(text: str) -> str:

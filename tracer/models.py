@@ -81,6 +81,11 @@ class Corpus(models.Model):
         """Return the address of the corpus's page."""
         return reverse("tracer:corpus-detail", args=[self.slug])
 
+    @property
+    def is_here(self) -> bool:
+        """Tell whether its documents are on this site; a remote corpus's stay with their owner."""
+        return bool(self.digest or self.file)
+
 
 class Index(models.Model):
     """One immutable build over a corpus. `path` is relative to the data folder unless absolute."""
@@ -220,6 +225,8 @@ class Trace(Owned, Job):
     corpora = models.JSONField(help_text="Slugs of the corpora to search, in order.")
     parameters = models.JSONField()
     result = models.JSONField(null=True, blank=True)
+    #: Its place in the queue, on the object that asking for it returned.
+    position: int | None = None
 
     objects = OwnedManager()
 
@@ -250,3 +257,87 @@ class Takedown(models.Model):
 
     def __str__(self) -> str:
         return f"{self.corpus.slug}/{self.document_key}"
+
+
+class Benchmark(Owned):
+    """Items whose words are looked for in corpora. One with a slug is the site's own, for everybody to name."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    slug = models.SlugField(max_length=60, unique=True, null=True, blank=True)
+    title = models.CharField(max_length=200)
+    field = models.CharField(max_length=100, help_text="Of each JSON line, the field that was measured.")
+    digest = models.CharField(max_length=64, help_text="SHA-256 of its items.")
+    n_items = models.PositiveIntegerField()
+    n_windows = models.JSONField(help_text="Of each item, in order.")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = OwnedManager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.slug or str(self.id)
+
+
+class BenchmarkItem(models.Model):
+    """One item of a benchmark; `number` is its place, from 0."""
+
+    benchmark = models.ForeignKey(Benchmark, on_delete=models.CASCADE, related_name="items")
+    number = models.PositiveIntegerField()
+    key = models.CharField(max_length=200)
+    text = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["benchmark", "number"]
+        constraints = [models.UniqueConstraint(fields=["benchmark", "number"], name="one_item_per_number")]
+
+    def __str__(self) -> str:
+        return f"{self.benchmark_id}/{self.number}"
+
+
+class Bulletin(Owned, Job):
+    """A benchmark measured against corpora: how many of its items stand there."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    benchmark = models.ForeignKey(Benchmark, on_delete=models.PROTECT, related_name="bulletins")
+
+    objects = OwnedManager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    def get_absolute_url(self) -> str:
+        """Return the permalink of the bulletin."""
+        return reverse("tracer:bulletin-detail", args=[self.id])
+
+    @property
+    def lacks_a_corpus(self) -> bool:
+        """Tell whether a corpus could not be measured to its end."""
+        return self.parts.exclude(unavailable="").exists()
+
+
+class BulletinPart(models.Model):
+    """One corpus of a bulletin. `found` has the windows found of each item measured so far, in order.
+
+    What is stored is what its author may see; `tracer.disclosure` decides again when it is shown.
+    """
+
+    bulletin = models.ForeignKey(Bulletin, on_delete=models.CASCADE, related_name="parts")
+    corpus = models.SlugField(max_length=60)
+    index = models.CharField(max_length=64, blank=True, default="", help_text="Digest of the index that was searched.")
+    unit = models.CharField(max_length=20, blank=True, default="", help_text="What the index is made of.")
+    found = models.JSONField(default=list)
+    n_undecided = models.PositiveIntegerField(default=0, help_text="Windows that would have cost too much.")
+    examples = models.JSONField(default=list)
+    unavailable = models.TextField(blank=True, default="", help_text="Why it could not be measured.")
+
+    class Meta:
+        ordering = ["bulletin", "corpus"]
+        constraints = [models.UniqueConstraint(fields=["bulletin", "corpus"], name="one_part_per_corpus")]
+
+    def __str__(self) -> str:
+        return f"{self.bulletin_id}/{self.corpus}"

@@ -46,6 +46,23 @@ TRIES_PER_DOCUMENT = 5
 Cnf = tuple[tuple[str, ...], ...]
 
 
+@contextmanager
+def as_domain_errors() -> Iterator[None]:
+    """Turn the engine's errors into those that people see, with their status."""
+    try:
+        yield
+    except IndexFileError as error:
+        raise FairgroundError(str(error), status=503, code="index-unavailable") from error
+    except StockMissingError as error:
+        raise FairgroundError(str(error), status=503, code="ngram-engine-missing") from error
+    except StockCrashError as error:
+        raise FairgroundError(str(error), status=503, code="ngram-engine-crashed") from error
+    except StockBusyError as error:
+        raise BusyError(str(error)) from error
+    except StockRefusedError as error:
+        raise BadInputError(f"The n-gram engine refuses this query: {error}") from error
+
+
 @cache
 def _stock() -> StockEngine:
     engine = StockEngine(timeout_s=settings.NGRAM_TIMEOUT_S)
@@ -130,10 +147,10 @@ class Hits:
 
 def open_corpus(slug: str, author: Author) -> Opened:
     """Open a corpus for n-gram queries. Raises `NotFoundError`, or `FairgroundError` (503) for a damaged index."""
-    corpus = Corpus.objects.select_related("owner_group").filter(slug=slug).first()
+    corpus = Corpus.objects.select_related("owner_group").filter(slug=storable(slug)).first()
     if corpus is None:
         raise NotFoundError(f"There is no corpus {slug!r}.")
-    with _as_domain_errors():
+    with as_domain_errors():
         readers = [registry.open_index(index) for index in corpus.indexes.filter(is_enabled=True).order_by("-pk")]
     # An index of bytes is the last choice, one that folds case the very last.
     readers.sort(key=lambda reader: (reader.tokenizer.folds_case, reader.tokenizer.is_bytes))
@@ -182,12 +199,14 @@ def parse_query(query: str) -> Cnf:
     return tuple(clauses)
 
 
+@as_domain_errors()
 def visible_count(opened: Opened, ids: Sequence[int]) -> int:
     """Return how often `ids` stands in documents that were not taken down."""
-    return opened.reader.count(list(ids)) - _count_in_hidden(opened, ids)
+    return opened.reader.count(list(ids)) - count_in_hidden(opened, ids)
 
 
-def _count_in_hidden(opened: Opened, ids: Sequence[int]) -> int:
+def count_in_hidden(opened: Opened, ids: Sequence[int]) -> int:
+    """Return how often `ids` stands in documents that were taken down."""
     if not opened.hidden:
         return 0
     numbers = registry.document_numbers(opened.reader)
@@ -200,7 +219,7 @@ def next_tokens(opened: Opened, ids: Sequence[int], *, is_infinite: bool, max_su
     opened.policy.require_distributions()
     check_bound("max_support", max_support, MAX_SUPPORT)
     suffix = longest_suffix(opened, ids) if is_infinite else list(ids)
-    with _as_domain_errors():
+    with as_domain_errors():
         found = stock_engine().ask(opened.reader, "ntd", prompt_ids=suffix, max_support=max_support)
     total, following = found["prompt_cnt"], [(token, count) for token, count, _ in found["next"]]
     if opened.hidden and suffix:
@@ -221,7 +240,7 @@ def probability(opened: Opened, ids: Sequence[int], *, is_infinite: bool) -> Pro
     opened.policy.require_matches()
     *prompt, last = ids
     if is_infinite:
-        with _as_domain_errors():
+        with as_domain_errors():
             found = stock_engine().ask(opened.reader, "infgram_prob", prompt_ids=prompt, cont_id=last)
         if not opened.hidden:
             share = found["prob"] if found["prompt_cnt"] else None
@@ -244,6 +263,7 @@ def longest_suffix(opened: Opened, ids: Sequence[int]) -> list[int]:
     return list(ids[len(ids) - low :])
 
 
+@as_domain_errors()
 def count_query(opened: Opened, clauses: Cnf) -> tuple[int | str, bool]:
     """Return (count as it may be seen, whether it is an estimate).
 
@@ -258,7 +278,7 @@ def count_query(opened: Opened, clauses: Cnf) -> tuple[int | str, bool]:
 
 def _fulfilling(opened: Opened, cnf: list[list[list[int]]]) -> tuple[list[FulfillingDocument], bool]:
     """Return the documents that fulfil a query and were not taken down."""
-    with _as_domain_errors():
+    with as_domain_errors():
         found, is_estimate = find_fulfilling(opened.reader, cnf)
     numbers = registry.document_numbers(opened.reader) if opened.hidden else {}
     hidden = {numbers[key] for key in opened.hidden if key in numbers}
@@ -276,12 +296,13 @@ def find_cnf(
     """Ask the stock engine for an AND of ORs: count, approx, and a sample of (shard, pointer)."""
     check_bound("max_clause_freq", max_clause_frequency, MAX_CLAUSE_FREQUENCY)
     check_bound("max_diff_tokens", max_distance_tokens, MAX_DISTANCE_TOKENS)
-    with _as_domain_errors():
+    with as_domain_errors():
         return stock_engine().ask(
             opened.reader, "cnf", cnf=cnf, max_clause_freq=max_clause_frequency, max_diff_tokens=max_distance_tokens
         )
 
 
+@as_domain_errors()
 def find_documents(opened: Opened, query: str, *, limit: int = MAX_DOCUMENTS, context: int = 40) -> Hits:
     """Return documents with a phrase, or that fulfil "a AND (b OR c)".
 
@@ -308,7 +329,7 @@ def find_documents(opened: Opened, query: str, *, limit: int = MAX_DOCUMENTS, co
     shown = opened.policy.shown_count(count)
     if not opened.policy.may_see_matches:
         return Hits(shown, is_approximate, None)
-    with _as_domain_errors():
+    with as_domain_errors():
         return Hits(shown, is_approximate, tuple(_read_hits(opened, pointers, limit, context)))
 
 
@@ -356,20 +377,3 @@ def check_bound(name: str, value: Any, high: int, *, low: int = 1) -> None:
     """Raise `BadInputError` unless `value` is a whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise BadInputError(f"{name} is {value!r}: give a whole number from {low} to {high}.", field=name)
-
-
-@contextmanager
-def _as_domain_errors() -> Iterator[None]:
-    """Turn the engine's errors into those that people see, with their status."""
-    try:
-        yield
-    except IndexFileError as error:
-        raise FairgroundError(str(error), status=503, code="index-unavailable") from error
-    except StockMissingError as error:
-        raise FairgroundError(str(error), status=503, code="ngram-engine-missing") from error
-    except StockCrashError as error:
-        raise FairgroundError(str(error), status=503, code="ngram-engine-crashed") from error
-    except StockBusyError as error:
-        raise BusyError(str(error)) from error
-    except StockRefusedError as error:
-        raise BadInputError(f"The n-gram engine refuses this query: {error}") from error

@@ -19,14 +19,20 @@ def covered_share(spans: Iterable[Mapping[str, Any]], n_characters: int) -> floa
     return round(covered / n_characters, 6) if n_characters else 0.0
 
 
+def coverage_of(spans: Spans, slug: str, n_characters: int) -> float:
+    """Return the share of characters inside the spans that stand in a corpus."""
+    return covered_share((span for span in spans if span["counts"].get(slug)), n_characters)
+
+
 def summarize_spans(spans: Spans, n_characters: int, licences: Mapping[str, str]) -> dict[str, Any]:
     """Return coverage by licence, the longest and the rarest span, and how many spans have each length.
 
-    `licences` maps a corpus's slug to its licence. Rarity is the mean log probability of a token.
+    `licences` maps a corpus's slug to its licence. Rarity is the mean log probability of a token; all spans
+    are told in tokens of one kind (`engine.results.Span`).
     """
     by_licence: dict[str, list[Mapping[str, Any]]] = {}
     for span in spans:
-        for licence in {licences[slug] for slug in span["counts"] if slug in licences}:
+        for licence in {licences[slug] for slug, count in span["counts"].items() if count and slug in licences}:
             by_licence.setdefault(licence, []).append(span)
     longest = max(range(len(spans)), key=lambda i: spans[i]["length_tokens"], default=None)
     rarest = min(range(len(spans)), key=lambda i: spans[i]["unigram_logprob"], default=None)

@@ -5,17 +5,23 @@ A stored trace never changes; a takedown or a stricter disclosure since then is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import QuerySet
+
 from tracer import registry
 from tracer.disclosure import CLOSED_DOCUMENT, apply_policies, policies_for, policy_for
+from tracer.duplicates import merge_copies
 from tracer.engine import IndexFileError, StoredDocument
 from tracer.models import Corpus, Takedown, Trace
 from tracer.numbers import summarize_spans
 from webapp.errors import FairgroundError, NotFoundError
 from webapp.jobs import JobStatus
 from webapp.ownership import NOBODY, Author
+from webapp.prepared import prepared
+from webapp.text import storable
 
 REMOVED = "This document was taken down."
 
@@ -41,21 +47,23 @@ def present_trace(trace: Trace, *, author: Author = NOBODY) -> dict[str, Any]:
         "visibility": trace.visibility,
     }
     if trace.status == JobStatus.PENDING:
-        presented["position"] = position_of(trace)
+        presented["position"] = trace.position or position_of(trace)
     if trace.result is None:
         presented["corpora"] = [{"slug": slug, "indexes": []} for slug in trace.corpora]
         return presented
-    corpora = {corpus.slug: corpus for corpus in Corpus.objects.filter(slug__in=trace.corpora)}
+    named = [Corpus.from_db(None, _SHOWN, row) for row in _corpora(trace.corpora)]
+    corpora = {corpus.slug: corpus for corpus in named}
     policies = policies_for(corpora.values(), author)
     shown = apply_policies(trace.result, policies, _tombstones(trace))
     shown.setdefault("unavailable", [])  # traces made before indexes could fail alone
     for document in shown["documents"]:
         corpus = corpora[document["corpus"]]
         document["owner"], document["licence"] = corpus.owner, document["licence"] or corpus.licence
-        is_here = bool(corpus.digest or corpus.file)  # a remote corpus's documents stay with their owner
-        document["is_readable"] = is_here and policies[corpus.slug].may_read_documents and not document["removed"]
+        may_read = corpus.is_here and policies[corpus.slug].may_read_documents
+        document["is_readable"] = may_read and not document["removed"]
         if document["removed"]:
             document["title"] = REMOVED
+    shown["documents"] = merge_copies(shown["documents"], shown["spans"])
     licences = {slug: corpus.licence for slug, corpus in corpora.items()}
     numbers = summarize_spans(shown["spans"], len(trace.text), licences)
     numbers["creativity"] = shown.pop("creativity", None)  # traces made before it was measured have none
@@ -68,8 +76,22 @@ def position_of(trace: Trace) -> int:
 
 
 def _tombstones(trace: Trace) -> dict[str, str]:
-    rows = Takedown.objects.filter(corpus__slug__in=trace.corpora).select_related("corpus")
-    return {f"{row.corpus.slug}/{row.document_key}": row.reason for row in rows}
+    return {f"{slug}/{key}": reason for slug, key, reason in _takedowns(trace.corpora)}
+
+
+_NEEDED = {"slug", "owner", "licence", "disclosure", "owner_group_id", "file", "digest"}
+_SHOWN = tuple(field.attname for field in Corpus._meta.concrete_fields if field.attname in _NEEDED)
+
+
+@prepared
+def _corpora(slugs: Sequence[str]) -> QuerySet[Corpus, Any]:
+    return Corpus.objects.filter(slug__in=slugs).values_list(*_SHOWN)
+
+
+@prepared
+def _takedowns(slugs: Sequence[str]) -> QuerySet[Takedown, Any]:
+    rows = Takedown.objects.filter(corpus__slug__in=slugs)
+    return rows.order_by("pk").values_list("corpus__slug", "document_key", "reason")
 
 
 @dataclass(frozen=True)
@@ -95,7 +117,7 @@ def read_document(corpus_slug: str, key: str, *, author: Author = NOBODY) -> Rea
     if corpus is None:
         raise NotFoundError(CLOSED_DOCUMENT)
     policy_for(corpus, author).require_documents()
-    takedown = corpus.takedowns.filter(document_key=key).first()
+    takedown = corpus.takedowns.filter(document_key=storable(key)).first()
     if takedown is not None:
         raise GoneError(f"{REMOVED} Reason: {takedown.reason}")
     for index in registry.readable_first(corpus.indexes.all()):

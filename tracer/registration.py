@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
 
 from tracer import publication
-from tracer.engine import IndexFileError, IndexReader, adopt_index, validate_index
+from tracer.engine import IndexFileError, IndexReader, add_samples, adopt_index, validate_index
 from tracer.engine.layout import MANIFEST, read_manifest
 from tracer.engine.tokens import load_tokenizer
 from tracer.models import Corpus, Index
@@ -64,6 +65,8 @@ def checked_folder(slug: str, folder: Path, tokenizer: Path | None, *, is_bytes:
             manifest = validate_index(folder)
             if tokenizer is not None and load_tokenizer(tokenizer).digest != manifest.tokenizer_digest:
                 raise BadInputError(f"{tokenizer} is not the tokenizer of this index. Leave it out.", field="tokenizer")
+            with suppress(OSError):  # a folder that may only be read is searched without them
+                add_samples(folder, manifest)
             return folder.resolve()
         if tokenizer is None and not is_bytes:
             raise BadInputError(

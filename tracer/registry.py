@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db.models import QuerySet
 
 from tracer.disclosure import Policy, policies_for
 from tracer.engine import IndexFileError, IndexReader, SearchableCorpus, trace_text
 from tracer.engine.tokens import FOLDED_BYTES
 from tracer.models import Corpus, Index, Takedown
 from webapp.ownership import NOBODY, Author
+from webapp.prepared import prepared
 
 KEEP_S = 30.0
 _readers: dict[str, IndexReader] = {}
@@ -25,7 +29,8 @@ def open_index(index: Index) -> IndexReader:
         close_unregistered()
     with _lock:
         reader = _readers.get(index.digest)
-        if reader is None or reader.folder != index.folder:
+        is_old = reader is not None and any(shard.has_new_samples() for shard in reader.shards)
+        if reader is None or reader.folder != index.folder or is_old:
             reader = IndexReader.open(index.folder)
             if reader.digest != index.digest:
                 raise IndexFileError(index.folder / "manifest.json", "is of another build than the one registered")
@@ -85,8 +90,17 @@ def searchable_or_not(
 
 
 def _searchable(corpus: Corpus, policy: Policy) -> SearchableCorpus:
-    readers = [open_index(index) for index in corpus.indexes.all() if index.is_enabled]
+    readers = [open_index(index) for index in searched_indexes(corpus.indexes.all())]
     return searchable_with(corpus, readers, policy, hidden_documents(corpus))
+
+
+def searched_indexes(indexes: Iterable[Index]) -> list[Index]:
+    """Return the enabled indexes of a corpus that traces use, of each tokenizer the newest: none counts twice."""
+    newest: dict[str, Index] = {}
+    for index in sorted(indexes, key=lambda index: (index.created_at, index.pk)):
+        if index.is_enabled:
+            newest[index.tokenizer_digest] = index
+    return list(newest.values())
 
 
 def searchable_with(
@@ -112,7 +126,12 @@ def pointer_of(reader: IndexReader, number: int, token_start: int) -> tuple[int,
 
 def hidden_documents(corpus: Corpus) -> frozenset[str]:
     """Return the keys of the corpus's documents that were taken down."""
-    return frozenset(Takedown.objects.filter(corpus=corpus).values_list("document_key", flat=True))
+    return frozenset(key for (key,) in _keys_taken_down([corpus.slug]))
+
+
+@prepared
+def _keys_taken_down(slugs: Sequence[str]) -> QuerySet[Takedown, Any]:
+    return Takedown.objects.filter(corpus__slug__in=slugs).values_list("document_key")
 
 
 def document_numbers(reader: IndexReader) -> dict[str, int]:
@@ -134,5 +153,8 @@ def document_numbers(reader: IndexReader) -> dict[str, int]:
 def warm_up() -> None:
     """Open all indexes and trace two words, which loads the compiled search."""
     corpora = searchable(list(Corpus.objects.indexed_here()))
+    for corpus in corpora:
+        for reader in corpus.readers:
+            reader.warm_up()
     if corpora:
         trace_text("warm up", corpora)

@@ -20,6 +20,7 @@ from tracer.engine.relevance import bm25_scores, relevance_level
 from tracer.remote_client import RemoteIndexError
 
 MAX_SPANS, MAX_DOCUMENTS_PER_SPAN = 5000, 50
+MAX_COUNTED, MAX_COUNTED_CHARACTERS = 1000, 500_000
 MAX_SNIPPET, MAX_WINDOW, MAX_FACT = 4000, 20_000, 500
 _BLURRED = re.compile(r"<\d{1,6}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -65,7 +66,8 @@ def read_attribution(body: Mapping[str, Any], *, text: str, prompt: str, corpus:
     spans: list[dict[str, Any]] = []
     windows: dict[str, dict[str, None]] = {}
     facts: dict[str, dict[str, Any]] = {}
-    for entry in raw:
+    entries = [entry for entry in raw if not _is_blank(entry)]
+    for entry in entries:
         span = _span(entry, text, starts, corpus)
         if span is None:
             continue
@@ -81,7 +83,31 @@ def read_attribution(body: Mapping[str, Any], *, text: str, prompt: str, corpus:
     _rank(spans, {document["id"]: document for document in documents})
     digest = body.get("indexDigest")
     digests = [digest] if isinstance(digest, str) and _DIGEST.fullmatch(digest) else []
-    return RemoteAnswer(spans, documents, digests, len(raw) - len(spans))
+    return RemoteAnswer(spans, documents, digests, len(entries) - len(spans))
+
+
+def counts_requests(words: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the bodies that ask a Fairground for the counts of all `words`, each within its limits."""
+    bodies: list[dict[str, Any]] = []
+    room = 0
+    for text in words:
+        if not bodies or len(bodies[-1]["texts"]) == MAX_COUNTED or len(text) > room:
+            bodies.append({"texts": []})
+            room = MAX_COUNTED_CHARACTERS
+        bodies[-1]["texts"].append(text)
+        room -= len(text)
+    return bodies
+
+
+def read_counts(body: Mapping[str, Any], n_asked: int) -> list[int | None]:
+    """Return the counts of an answer; None where it is below a closed corpus's threshold, which may be nought.
+
+    Raises `RemoteIndexError` when its shape is another.
+    """
+    counts = body.get("counts")
+    if not isinstance(counts, list) or len(counts) != n_asked or not all(c == 0 or _is_count(c) for c in counts):
+        raise RemoteIndexError("Its counts are not of the shape that was asked for.")
+    return [count if isinstance(count, int) else None for count in counts]
 
 
 def place_tokens(text: str, pieces: Sequence[str]) -> list[int | None]:
@@ -122,7 +148,13 @@ def _span(entry: Any, text: str, starts: Sequence[int | None], corpus: str) -> d
         "relevance": "low",
         "counts": {corpus: count},
         "matches": [],
+        "token_start": entry["left"],
     }
+
+
+def _is_blank(entry: Any) -> bool:
+    """Tell whether a span is of white space alone, as OLMoTrace's rules allow: there is nothing to show of it."""
+    return isinstance(entry, Mapping) and isinstance(entry.get("text"), str) and entry["text"].isspace()
 
 
 def _place(entry: Mapping[str, Any], words: str, text: str, starts: Sequence[int | None]) -> int | None:
@@ -191,7 +223,7 @@ def _scored(
             **facts[key],
             "relevance": str(relevance_level(score, n_characters)),
             "relevance_score": round(score, 4),
-            "n_copies": 0,
+            "same_text": None,
         }
         for key, score in zip(windows, scores, strict=True)
     ]

@@ -21,12 +21,19 @@ from webapp.inference.guarded_network import ForbiddenAddressError, GuardedBacke
 
 CONNECT_TIMEOUT_S = 3.0
 MAX_ANSWER_BYTES = 16_000_000
-#: Path of `attribution` below the server's address.
-PATHS = {"fairground": "compat/infinigram-api/{}/attribution", "infinigram-api": "{}/attribution"}
+#: Where an index's resources are, below the server's address. Only a Fairground has `counts`, `windows`.
+PATHS = {"fairground": "compat/infinigram-api/{}/", "infinigram-api": "{}/"}
 
 
 class RemoteIndexError(Exception):
-    """A remote index that gave no answer; the message says why, for everyone to read, without the address."""
+    """A remote index that gave no answer; the message says why, for everyone to read, without the address.
+
+    `may_pass` is true of a server that is away, slow or overloaded, and may give one later.
+    """
+
+    def __init__(self, reason: str, *, may_pass: bool = False) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,18 @@ class RemoteServer:
     timeout_s: float = 10.0
 
     @property
-    def address(self) -> str:
+    def has_counts(self) -> bool:
+        """Tell whether it can be asked how often given words stand in its index."""
+        return self.kind == "fairground"
+
+    @property
+    def has_windows(self) -> bool:
+        """Tell whether it can be asked which windows of a benchmark's items stand in its index."""
+        return self.kind == "fairground"
+
+    def address_of(self, resource: str) -> str:
         """Return the address to post to."""
-        return f"{self.url.rstrip('/')}/{PATHS[self.kind].format(quote(self.name, safe=''))}"
+        return f"{self.url.rstrip('/')}/{PATHS[self.kind].format(quote(self.name, safe=''))}{resource}"
 
     def check(self, private_hosts: Collection[str]) -> None:
         """Raise `RemoteIndexError` for what is no server's address, or a key that would travel in the clear."""
@@ -114,8 +130,14 @@ class _DeadlineStream(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
-def ask_remote(server: RemoteServer, body: Mapping[str, Any], *, private_hosts: Collection[str] = ()) -> dict[str, Any]:
-    """Return the server's answer to one attribution request.
+def ask_remote(
+    server: RemoteServer,
+    body: Mapping[str, Any],
+    *,
+    private_hosts: Collection[str] = (),
+    resource: str = "attribution",
+) -> dict[str, Any]:
+    """Return the server's answer to one request: `attribution`, or `counts` or `windows` where it has them.
 
     At most `timeout_s` seconds and 16 MB are waited for and read, however slowly they trickle in; redirects
     are not followed. Raises `RemoteIndexError` with a reason that names neither address nor key.
@@ -128,7 +150,7 @@ def ask_remote(server: RemoteServer, body: Mapping[str, Any], *, private_hosts: 
             httpcore.ConnectionPool(network_backend=backend, max_connections=1) as pool,
             pool.stream(
                 "POST",
-                server.address,
+                server.address_of(resource),
                 headers=server.headers(),
                 content=json.dumps(body).encode(),
                 extensions={"timeout": waits},
@@ -140,9 +162,10 @@ def ask_remote(server: RemoteServer, body: Mapping[str, Any], *, private_hosts: 
             "It leads into a private network that the operator of this site did not allow."
         ) from error
     except httpcore.TimeoutException as error:
-        raise RemoteIndexError(f"It gave no answer within {server.timeout_s:g} s.") from error
+        raise RemoteIndexError(f"It gave no answer within {server.timeout_s:g} s.", may_pass=True) from error
     except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
-        raise RemoteIndexError(f"It cannot be reached or broke off ({type(error).__name__}).") from error
+        reason = f"It cannot be reached or broke off ({type(error).__name__})."
+        raise RemoteIndexError(reason, may_pass=True) from error
 
 
 def _read(response: httpcore.Response) -> bytes:
@@ -156,14 +179,16 @@ def _read(response: httpcore.Response) -> bytes:
 
 
 def _decoded(status: int, content: bytes) -> dict[str, Any]:
+    if status == 403 and b'"blocked-by-disclosure"' in content:
+        raise RemoteIndexError("It shows counts only, so that no item may be told. Its own site measures them.")
     if status in {401, 403}:
         raise RemoteIndexError(f"It refuses this site's key ({status}).")
     if 300 <= status < 400:
         raise RemoteIndexError(f"It redirects elsewhere ({status}), which is not followed.")
     if status in {429, 503}:
-        raise RemoteIndexError(f"It is overloaded ({status}). Trace again later.")
+        raise RemoteIndexError(f"It is overloaded ({status}). Try again later.", may_pass=True)
     if status != 200:
-        raise RemoteIndexError(f"It refused the request ({status}).")
+        raise RemoteIndexError(f"It refused the request ({status}).", may_pass=status >= 500)
     try:
         body = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -20,10 +20,10 @@ PROBE = "the"
 def add_remote_corpus(
     *, slug: str, server: RemoteServer, owner: str, licence: str, title: str, disclosure: str = "snippet"
 ) -> RemoteIndex:
-    """Ask the server once and register its index as a corpus, or as another index of a remote corpus.
+    """Ask the server once and register its index as a new corpus.
 
     Documents stay where they are, so that the corpus shows snippets or counts, never whole documents.
-    Raises `BadInputError` with the server's reason, `ConflictError` when it is registered already.
+    Raises `BadInputError` with what is wrong or the server's reason, `ConflictError` when the slug is taken.
     """
     if not SLUG.fullmatch(slug):
         raise BadInputError(f"{slug!r} is no slug: use a–z, 0–9, - and _, at most 60.", field="slug")

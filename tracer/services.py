@@ -13,9 +13,12 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
+from django.db.models import Count, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from tracer import corpus_store, publication, registration, registry
+from tracer.choosing import choose_corpora
 from tracer.computing import compute_trace
 from tracer.engine import (
     EngineError,
@@ -28,10 +31,13 @@ from tracer.engine import (
 )
 from tracer.engine.tokens import load_tokenizer
 from tracer.models import Corpus, DisclosureChoice, Index, Takedown, Trace
-from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
+from webapp.away import AWAY
+from webapp.errors import BadInputError, ConflictError, NotFoundError
 from webapp.jobs import JobStatus
-from webapp.ownership import NOBODY, Author, Visibility, check_visibility, ownership
-from webapp.queueing import check_room, enqueue_on_commit
+from webapp.late_commits import without_waiting
+from webapp.ownership import NOBODY, Author, Visibility, find_own, find_readable, ownership, share_own
+from webapp.prepared import prepared
+from webapp.queueing import check_waiting, enqueue_on_commit, requeue_jobs
 from webapp.text import storable, storable_json
 from webapp.waiting import note_end
 
@@ -209,46 +215,45 @@ def request_trace(
         if len(value) > limit:
             raise BadInputError(f"{name} has {len(value)} characters; at most {limit} are traced at once.", field=name)
     checked = check_parameters(parameters or {})
-    slugs = traceable(corpora)
-    check_room(Trace)
-    with transaction.atomic():
-        trace = Trace.objects.create(text=text, prompt=prompt, corpora=slugs, parameters=checked, **owned)
-        from tracer import tasks
+    ready = _traceable_beside_waiting(())
+    slugs = choose_corpora(corpora, [slug for slug, _ in ready], where="")
+    n_waiting = ready[0][1]
+    check_waiting(n_waiting)
+    trace = Trace.objects.create(text=text, prompt=prompt, corpora=slugs, parameters=checked, **owned)
+    trace.position = n_waiting + 1
+    from tracer import tasks
 
-        enqueue_on_commit(tasks.run_trace, trace.id)
+    enqueue_on_commit(tasks.run_trace, trace.id)
     return trace
+
+
+@prepared
+def _traceable_beside_waiting(_: Sequence[str]) -> QuerySet[Corpus, tuple[str, int]]:
+    """Return each corpus with an enabled index, and beside it how many traces wait: one question instead of two."""
+    waiting = Trace.objects.filter(status=JobStatus.PENDING).order_by().values("status").annotate(n=Count("pk"))
+    n_waiting = Coalesce(Subquery(waiting.values("n")), 0)
+    return Corpus.objects.traceable().order_by("slug").annotate(n_waiting=n_waiting).values_list("slug", "n_waiting")
 
 
 def get_trace(trace_id: uuid.UUID | str, *, author: Author) -> Trace:
     """Return a trace that this author may read; raises `NotFoundError` alike for none and for another's private one."""
-    trace: Trace | None = Trace.objects.readable_by(author).filter(pk=trace_id).first()
-    if trace is None:
-        raise NotFoundError("There is no such trace, or it is private.")
-    return trace
+    return find_readable(_traces(), trace_id, author=author, name="trace")
+
+
+def _traces() -> QuerySet[Trace]:
+    rows: QuerySet[Trace] = Trace.objects.all()
+    return rows
 
 
 def share_trace(trace_id: uuid.UUID | str, *, author: Author, visibility: str) -> Trace:
     """Change who may read one's own trace."""
-    chosen = check_visibility(visibility)
-    with transaction.atomic():
-        trace = _own_trace(trace_id, author)
-        trace.visibility = chosen
-        trace.save(update_fields=["visibility"])
-    return trace
+    return share_own(_traces(), trace_id, author=author, name="trace", visibility=visibility)
 
 
 def delete_trace(trace_id: uuid.UUID | str, *, author: Author) -> None:
     """Delete one's own trace for good. Raises `ForbiddenError` for somebody else's or nobody's."""
     with transaction.atomic():
-        _own_trace(trace_id, author).delete()
-
-
-def _own_trace(trace_id: uuid.UUID | str, author: Author) -> Trace:
-    trace = get_trace(trace_id, author=author)
-    if not trace.is_owned_by(author):
-        raise ForbiddenError("This trace is not yours. Only who made it may change or delete it.")
-    locked: Trace = Trace.objects.select_for_update().get(pk=trace.pk)
-    return locked
+        find_own(_traces(), trace_id, author=author, name="trace").delete()
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,46 +267,47 @@ def check_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def traceable(wanted: Sequence[str] | None) -> list[str]:
     """Return the slugs to search: those wanted, or all that have an enabled index."""
     ready = list(Corpus.objects.traceable().order_by("slug").values_list("slug", flat=True))
-    if wanted is None:
-        if not ready:
-            raise BadInputError("No corpus has an index yet. The operator builds one with manage.py build_index.")
-        return ready
-    if not wanted:
-        raise BadInputError("No corpus is chosen. Choose at least one.", field="corpora")
-    for slug in wanted:
-        if slug not in ready:
-            raise BadInputError(
-                f"There is no corpus {slug!r} with an index. Choose from {', '.join(ready)}.", field="corpora"
-            )
-    return list(dict.fromkeys(wanted))
+    return choose_corpora(wanted, ready, where="")
 
 
-def run_trace(trace_id: uuid.UUID | str) -> None:
-    """Compute a trace and store its result; a finished one is left alone. Errors end it as failed."""
-    with transaction.atomic():
-        trace = Trace.objects.select_for_update().filter(pk=trace_id).first()
-        if trace is None or trace.is_finished:
-            return
-        if trace.n_starts >= MAX_STARTS:
-            _finish(trace, JobStatus.FAILED, f"The worker ended {trace.n_starts} times during this trace.")
-            return
-        trace.n_starts += 1
-        trace.status = JobStatus.RUNNING
-        trace.started_at = trace.heartbeat_at = timezone.now()
-        trace.save(update_fields=["n_starts", "status", "started_at", "heartbeat_at"])
+def run_trace(trace_id: uuid.UUID | str, *, is_part: bool = False) -> None:
+    """Compute a trace and store its result; a finished one is left alone. Errors end it as failed.
+
+    is_part: what the trace belongs to waits for the disk at its own end, so that this need not.
+    """
+    trace = next(iter(_traces().filter(pk=trace_id).order_by()), None)  # `first` would have its one row put in order
+    if trace is None or trace.is_finished:
+        return
+    if trace.n_starts >= MAX_STARTS:
+        _finish(trace, JobStatus.FAILED, f"The worker ended {trace.n_starts} times during this trace.")
+        return
+    if not _start(trace):
+        return
     try:
         result = compute_trace(trace)
     except EngineError as error:
         log.warning("trace failed", trace=str(trace.id), error=str(error))
         _finish(trace, JobStatus.FAILED, str(error))
         return
+    except AWAY as error:  # its row shows no more life, so it is begun anew, or fails there after too many starts
+        log.warning("the database or Redis is away; the trace waits", trace=str(trace.id), error=str(error))
+        return
     except Exception:
         log.exception("trace failed", trace=str(trace.id))
         _finish(trace, JobStatus.FAILED, f"An unexpected error; the operator finds it in the log under {trace.id}.")
         return
     trace.result = storable_json(result)
-    _finish(trace, JobStatus.DONE)
+    _finish(trace, JobStatus.DONE, is_part=is_part)
     _note_if_slow(trace, result["timings_ms"])
+
+
+def _start(trace: Trace) -> bool:
+    """Note that this worker computes the trace now; tell whether nobody else began or ended it since it was read."""
+    now = timezone.now()
+    n_read, trace.n_starts = trace.n_starts, trace.n_starts + 1
+    rows = Trace.objects.get_queryset().unfinished()  # type: ignore[attr-defined]
+    values = {"n_starts": trace.n_starts, "status": JobStatus.RUNNING, "started_at": now, "heartbeat_at": now}
+    return bool(without_waiting(rows.filter(pk=trace.pk, n_starts=n_read)).update(**values))
 
 
 def _note_if_slow(trace: Trace, timings_ms: dict[str, float]) -> None:
@@ -313,22 +319,20 @@ def _note_if_slow(trace: Trace, timings_ms: dict[str, float]) -> None:
         log.warning("slow trace", trace=str(trace.id), **facts)
 
 
-def _finish(trace: Trace, status: JobStatus, error: str = "") -> None:
-    trace.status, trace.error, trace.finished_at = status, error, timezone.now()
-    trace.save(update_fields=["status", "error", "finished_at", "result"])
-    transaction.on_commit(lambda: note_end(trace.id))
+def _finish(trace: Trace, status: JobStatus, error: str = "", *, is_part: bool = False) -> None:
+    """Store how a trace ended. A worker that was taken for dead, and whose trace another began anew, stores nothing."""
+    values = {"status": status, "error": error, "finished_at": timezone.now(), "result": trace.result}
+    unfinished = Trace.objects.get_queryset().unfinished()  # type: ignore[attr-defined]
+    rows = unfinished.filter(pk=trace.pk, n_starts=trace.n_starts)
+    if (without_waiting(rows) if is_part else rows).update(**values):
+        transaction.on_commit(lambda: note_end(trace.id))
 
 
 def requeue_unfinished(*, older_than_s: float) -> int:
-    """Queue traces without a sign of life again; those that ended their worker twice fail there."""
+    """Queue traces again that the queue lost or whose worker shows no life; those that ended it twice fail there."""
     from tracer import tasks
 
-    stale = Trace.objects.get_queryset().filter(batch=None).stale(older_than_s=older_than_s)  # type: ignore[attr-defined]
-    identifiers = list(stale.values_list("id", flat=True))
-    Trace.objects.filter(id__in=identifiers).update(heartbeat_at=timezone.now())
-    for identifier in identifiers:
-        enqueue_on_commit(tasks.run_trace, identifier)
-    return len(identifiers)
+    return requeue_jobs(Trace.objects.filter(batch=None), tasks.run_trace, older_than_s=older_than_s)
 
 
 def take_down(*, corpus: str, document: str, reason: str) -> Takedown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from tracer import batches, builds, services
+from tracer import batches, builds, bulletins, sampling, services
 
 
 @shared_task(name="tracer.run_trace")
@@ -29,3 +29,15 @@ def build_shard(shard_id: str) -> None:
 def finish_build(build_id: str) -> None:
     """Join the shards of an index."""
     builds.finish_build(build_id)
+
+
+@shared_task(name="tracer.run_bulletin")
+def run_bulletin(bulletin_id: str) -> None:
+    """Measure a benchmark's items against corpora."""
+    bulletins.run_bulletin(bulletin_id)
+
+
+@shared_task(name="tracer.sample_indexes")
+def sample_indexes() -> None:
+    """Make the samples of indexes that have none; beat calls it."""
+    sampling.sample_missing()

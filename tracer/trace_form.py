@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracer.engine import Boundaries, RankBy, TraceParameters
-from tracer.engine.parameters import BOUNDS
+from tracer.engine.parameters import BOUNDS, PRESETS
 
 DEFAULTS = TraceParameters()
-#: Settings that give OLMoTrace's production spans exactly; the rest are our defaults, which are its own.
-PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "": ("settings below", {}),
-    "olmotrace": (
-        "as OLMoTrace",
-        {"boundaries": Boundaries.OLMOTRACE, "min_length_tokens": 1, "max_frequency": 1_000_000, "density": 0.05},
-    ),
-    "everything": ("every span", {"density": None, "min_length_tokens": 1, "max_frequency": 10**12}),
+#: What a preset is called and what it does.
+PRESET_LABELS = {
+    "": ("settings below", ""),
+    "olmotrace": ("as OLMoTrace", "The spans of OLMoTrace's production, exactly, by its rules and settings."),
+    "everything": ("every span", "All spans, however short, frequent or many."),
 }
 
 
@@ -35,6 +32,11 @@ class Setting:
         """Return the default as it stands in the form."""
         value = getattr(DEFAULTS, self.name)
         return "" if value is None else str(value)
+
+    @property
+    def default_label(self) -> str:
+        """Return the default in words."""
+        return dict(self.choices).get(self.default, self.default)
 
     @property
     def error_field(self) -> str:
@@ -82,6 +84,7 @@ SETTINGS = (
     Setting("snippet_tokens", "Context shown", "Tokens around a match that are shown."),
     Setting("seed", "Seed", "The same seed draws the same documents."),
 )
+_DEFAULT_VALUES = DEFAULTS.to_dict()
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
@@ -100,11 +103,57 @@ def fields(posted: Mapping[str, str]) -> list[Field]:
 
 def parameters_from_form(posted: Mapping[str, str]) -> dict[str, Any]:
     """Return the parameters that a form asks for, unchecked: what is no number stays text and is refused by name."""
-    _, preset = PRESETS.get(posted.get("preset", ""), PRESETS[""])
+    preset = PRESETS.get(posted.get("preset", ""), {})
     asked = {name: _value(name, posted[name]) for name in _BY_NAME if posted.get(name)}
     if posted.get("all_spans"):
         asked["density"] = None
     return {**asked, **preset}
+
+
+def described(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a trace's settings in words, label and value, the preset first when they are one's."""
+    presets = [
+        PRESET_LABELS[name][0]
+        for name, fixed in PRESETS.items()
+        if all(parameters.get(key, _DEFAULT_VALUES[key]) == value for key, value in fixed.items())
+    ]
+    rows = [("Preset", label) for label in presets]
+    for setting in SETTINGS:
+        value = parameters.get(setting.name, _DEFAULT_VALUES[setting.name])
+        shown = "all spans" if value is None else str(value)
+        rows.append((setting.label, dict(setting.choices).get(shown, shown)))
+    return rows
+
+
+def settings_schema() -> dict[str, Any]:
+    """Return the JSON schema of a trace's parameters: each with type, default, bounds and explanation."""
+    presets = {"type": "string", "enum": list(PRESETS), "description": _preset_help()}
+    properties = {setting.name: _property(setting) for setting in SETTINGS}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "default": {},
+        "properties": {"preset": presets, **properties},
+    }
+
+
+def _preset_help() -> str:
+    told = " ".join(f"`{name}`: {PRESET_LABELS[name][1]}" for name in PRESETS)
+    return f"Fixes settings, which may then not be given beside it. {told}"
+
+
+def _property(setting: Setting) -> dict[str, Any]:
+    default = _DEFAULT_VALUES[setting.name]
+    described: dict[str, Any] = {"default": default, "description": setting.explanation}
+    if setting.choices:
+        labels = "; ".join(f"`{value}`: {label}" for value, label in setting.choices)
+        described["description"] = f"{setting.explanation} {labels}."
+        return {"type": "string", "enum": [str(value) for value, _ in setting.choices], **described}
+    low, high = BOUNDS[setting.name]
+    if setting.name == "density":
+        described["description"] += " null keeps all spans."
+        return {"type": "number", "nullable": True, "minimum": low, "maximum": high, **described}
+    return {"type": "integer", "minimum": int(low), "maximum": int(high), **described}
 
 
 def _value(name: str, text: str) -> Any:

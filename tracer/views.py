@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from tracer import services, trace_form
+from tracer.count_tables import count_tables
 from tracer.disclosure import policies_for
+from tracer.duplicates import standing_for
 from tracer.engine import Boundaries, TraceParameters
 from tracer.engine.parameters import BOUNDS
-from tracer.highlighting import is_blank, segments
+from tracer.highlighting import segments
 from tracer.models import Corpus, Trace
 from tracer.numbers import bars
 from tracer.presentation import GoneError, present_trace, read_document
@@ -50,16 +53,17 @@ def document_detail(request: HttpRequest, corpus: str, key: str) -> HttpResponse
 
 def _marks(request: HttpRequest, document: str, text: str) -> list[dict[str, Any]]:
     """Return where a trace's spans stand in a document: by their words, checked at each place found."""
+    author = author_of(request)
     try:
-        trace = services.get_trace(uuid.UUID(request.GET.get("trace", "")), author=author_of(request))
+        trace = services.get_trace(uuid.UUID(request.GET.get("trace", "")), author=author)
     except (ValueError, NotFoundError):
         return []
-    if trace.result is None:
-        return []
+    shown = present_trace(trace, author=author)
+    standing = standing_for(shown.get("documents", []), document)
     wanted = request.GET.get("span", "")
     marks: list[dict[str, Any]] = []
-    for number, span in enumerate(trace.result["spans"]):
-        hits = any(match["document"] == document for match in span["matches"])
+    for number, span in enumerate(shown.get("spans", [])):
+        hits = any(match["document"] == standing for match in span["matches"])
         if hits and (not wanted or wanted == str(number)):
             start = text.find(span["text"])
             while start >= 0 and len(marks) < 100:
@@ -83,7 +87,8 @@ def trace_list(request: HttpRequest) -> HttpResponse:
         "corpora": Corpus.objects.traceable().prefetch_related("remotes"),
         "chosen": request.POST.getlist("corpora") or request.GET.getlist("corpora"),
         "fields": trace_form.fields(posted),
-        "presets": [(name, label) for name, (label, _) in trace_form.PRESETS.items()],
+        "presets": [(name, label) for name, (label, _) in trace_form.PRESET_LABELS.items()],
+        "preset_help": [f"“{label}”: {told}" for label, told in trace_form.PRESET_LABELS.values() if told],
         "posted": posted,
         "visibilities": Visibility.choices,
         "own_traces": Trace.objects.owned_by(author)[:MAX_LISTED_TRACES],
@@ -143,19 +148,23 @@ def trace_detail(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
     shown = present_trace(trace, author=author)
     spans = shown.get("spans", [])
     selection = Selection.of(request, len(spans))
+    if selection.document:
+        selection = replace(selection, document=standing_for(shown.get("documents", []), selection.document))
+    documents = _documents(shown, selection)
     context = {
         "trace": trace,
         "shown": shown,
         "segments": segments(trace.text, spans, _selected_spans(spans, selection)),
-        "spans": [{**span, "label": "white space" if is_blank(span["text"]) else span["text"]} for span in spans],
-        "documents": _documents(shown, selection),
-        "n_hidden_documents": max(0, len(shown.get("documents", [])) - MAX_LISTED_DOCUMENTS),
+        **count_tables(shown, selection.span),
+        "documents": documents[:MAX_LISTED_DOCUMENTS],
+        "n_hidden_documents": max(0, len(documents) - MAX_LISTED_DOCUMENTS),
         "selection": selection,
         "is_own": trace.is_owned_by(author),
         "visibilities": Visibility.choices,
         "embed": "&embed=1" if request.GET.get("embed") else "",
         "closed": _closed(trace, author, spans, selection),
         "hints": hints_for(trace),
+        "settings": trace_form.described(trace.parameters),
         **_numbers(shown),
     }
     template = "tracer/_trace.html" if request.GET.get("embed") and request.htmx else "tracer/trace_detail.html"  # type: ignore[attr-defined]
@@ -165,7 +174,7 @@ def trace_detail(request: HttpRequest, trace_id: uuid.UUID) -> HttpResponse:
 def _closed(trace: Trace, author: Author, spans: list[dict[str, Any]], selection: Selection) -> list[Corpus]:
     """Return the corpora that have the words but show counts only."""
     looked_at = spans if selection.span is None else [spans[selection.span]]
-    counted = {slug for span in looked_at for slug in span["counts"]}
+    counted = {slug for span in looked_at for slug, count in span["counts"].items() if count}
     corpora = list(Corpus.objects.filter(slug__in=trace.corpora))
     policies = policies_for(corpora, author)
     return [c for c in corpora if c.slug in counted and not policies[c.slug].may_see_matches]
@@ -248,7 +257,11 @@ def _documents(shown: dict[str, Any], selection: Selection) -> list[dict[str, An
     listed = [d for d in by_id.values() if d["matches"] and (not selection.document or d["id"] == selection.document)]
     for document in listed:
         document["key"] = document["id"].split("/", 1)[1]
-    return listed[:MAX_LISTED_DOCUMENTS]
+        document["copies"] = [
+            {**copy, "address": reverse("tracer:document-detail", args=copy["id"].split("/", 1))}
+            for copy in document["copies"]
+        ]
+    return listed
 
 
 def _snippet(match: dict[str, Any]) -> tuple[str, str, str]:

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
 
-from tracer import build_progress, registry
+from tracer import build_progress, build_requests, registry
 from tracer.disclosure import Policy, policy_for
 from tracer.engine import IndexFileError, IndexReader
 from tracer.engine.occurrences import read_passage
@@ -76,7 +76,11 @@ def corpus_detail(request: HttpRequest, slug: str) -> HttpResponse:
         "next_draw": draw + 1,
         "builds": build_progress.current_builds(corpus, author=author_of(request)),
         "enabled": [index for index in corpus.indexes.all() if index.is_enabled],
+        "searched": registry.searched_indexes(corpus.indexes.all()),
     }
+    context["may_build"] = author_of(request).is_operator and bool(corpus.file)
+    if context["may_build"]:
+        context["tokenizers"] = list(build_requests.tokenizers())
     context["is_building"] = any(build.status in build_progress.UNFINISHED for build in context["builds"])
     try:
         context["samples"] = _samples(corpus, policy, draw)

@@ -7,13 +7,26 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from celery.signals import before_task_publish, task_postrun, task_prerun
+from celery.signals import before_task_publish, task_postrun, task_prerun, worker_init
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "webapp.lasting_redis:Transport"))
 
 app = Celery("fairground")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@worker_init.connect(weak=False)
+def _check_log(**_: Any) -> None:
+    """Warn before the first job when the stored log is damaged. The embedded worker's process does it itself."""
+    from django.db import connection
+
+    from webapp.transparency.soundness import check_at_start
+
+    check_at_start()
+    connection.close()
 
 
 @before_task_publish.connect(weak=False)
@@ -37,3 +50,17 @@ def _bind_ids(task_id: str, task: Any, **_: Any) -> None:
 @task_postrun.connect(weak=False)
 def _forget_ids(**_: Any) -> None:
     structlog.contextvars.clear_contextvars()
+
+
+@task_prerun.connect(weak=False)
+@task_postrun.connect(weak=False)
+def _give_connections_back(task: Any, **_: Any) -> None:
+    """Give the database's connections back to the pool between tasks, as a web process does between requests.
+
+    Celery itself would close the pool: its next task then starts a process of PostgreSQL and four threads, which
+    takes as long as a short trace.
+    """
+    if not task.request.is_eager:
+        from django.db import close_old_connections
+
+        close_old_connections()

@@ -15,6 +15,7 @@ from django.utils.module_loading import import_string
 
 from webapp.celery import app
 from webapp.requeue import requeue_unfinished_jobs
+from webapp.steady_beat import SteadyScheduler
 from webapp.warm_up import warm_up_beside
 
 log = structlog.get_logger(__name__)
@@ -37,7 +38,7 @@ class EmbeddedWorker:
             without_heartbeat=True,
         )
         self._thread = threading.Thread(target=self._run, name="embedded-worker", daemon=True)
-        self._beat = Service(app, scheduler_cls="celery.beat:Scheduler", max_interval=1)
+        self._beat = Service(app, scheduler_cls=SteadyScheduler, max_interval=1)
         self._beat_thread = threading.Thread(target=self._beat.start, name="embedded-beat", daemon=True)
 
     def start(self) -> None:

@@ -16,8 +16,10 @@ from webapp.models import IdempotentRequest
 MAX_KEY_LENGTH = 255
 
 
-def answer_once(request: Request, create: Callable[[], Response]) -> Response:
+def answer_once(request: Request, create: Callable[[], Response], *, content: bytes = b"") -> Response:
     """Call `create`, or replay its earlier answer when the Idempotency-Key header was seen before.
+
+    `content` is that of a file in the body, which counts as part of it.
 
     The key's row and the work are written in one transaction, so a crash leaves neither.
     Raises `ConflictError` (409) when the key came with another body, `BadInputError` for an over-long key.
@@ -27,7 +29,7 @@ def answer_once(request: Request, create: Callable[[], Response]) -> Response:
         return create()
     if len(key) > MAX_KEY_LENGTH:
         raise BadInputError(f"Idempotency-Key is longer than {MAX_KEY_LENGTH} characters. Send a shorter one.")
-    principal, digest = _principal(request), _digest(request)
+    principal, digest = _principal(request), _digest(request, content)
     try:
         with transaction.atomic():
             row = IdempotentRequest.objects.create(principal=principal, key=key, request_digest=digest)
@@ -57,6 +59,6 @@ def _principal(request: Request) -> str:
     return f"address:{request.META.get('REMOTE_ADDR', '')}"
 
 
-def _digest(request: Request) -> str:
+def _digest(request: Request, content: bytes) -> str:
     body = json.dumps(request.data, sort_keys=True, default=str)
-    return hashlib.sha256(f"{request.method} {request.path}\n{body}".encode()).hexdigest()
+    return hashlib.sha256(f"{request.method} {request.path}\n{body}".encode() + content).hexdigest()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 
@@ -22,6 +23,15 @@ class JobStatus(models.TextChoices):
 FINAL = frozenset({JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED})
 
 
+def looks_old(older_than_s: float) -> Q:
+    """Return the condition of a heartbeat that is old by the clock, or as far in the future: the clock stepped back.
+
+    A step forward makes all of them old, so it must cost nothing to be wrong. Where it does, see `webapp.silence`.
+    """
+    now, limit = timezone.now(), timedelta(seconds=older_than_s)
+    return Q(heartbeat_at__lte=now - limit) | Q(heartbeat_at__gt=now + limit)
+
+
 class JobQuerySet(models.QuerySet[Any]):
     """Reads that every kind of job shares."""
 
@@ -29,13 +39,12 @@ class JobQuerySet(models.QuerySet[Any]):
         """Return jobs that still have to end."""
         return self.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING])
 
-    def stale(self, *, older_than_s: float) -> Self:
-        """Return unfinished jobs without a sign of life for `older_than_s` seconds."""
-        return self.unfinished().filter(heartbeat_at__lte=timezone.now() - timedelta(seconds=older_than_s))
-
 
 class Job(models.Model):
-    """Fields of every job. `n_starts` bounds how often a job that kills its worker is tried."""
+    """Fields of every job. `n_starts` bounds how often a job that kills its worker is tried.
+
+    `heartbeat_at` changes while a worker is at it (`webapp.silence`); of a job that waits it says since when.
+    """
 
     status = models.CharField(max_length=10, choices=JobStatus.choices, default=JobStatus.PENDING, db_index=True)
     error = models.TextField(blank=True, default="")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.utils.deprecation import MiddlewareMixin
@@ -21,6 +21,7 @@ from django.utils.deprecation import MiddlewareMixin
 from webapp.accounts.authentication import UnknownTokenError, token_user
 from webapp.limit_settings import ARENA, GENERATE, MANAGE, READ, TRACE
 from webapp.problems import CONTENT_TYPE, MACHINES, problem
+from webapp.shared_cache import SharedRedisCache
 
 WINDOW_S = 60
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -58,12 +59,18 @@ def count_request(*, resource: str, principal: str) -> Count | None:
     now = time.time()
     window = int(now // WINDOW_S)
     key = f"limit:{resource}:{principal}:{window}"
-    cache.add(key, 0, 2 * WINDOW_S)
-    try:
-        n_requests = cache.incr(key)
-    except ValueError:  # the cache dropped it in between
-        n_requests = 1
+    shared = caches["default"]
+    n_requests = shared.count(key, 2 * WINDOW_S) if isinstance(shared, SharedRedisCache) else _count_here(key)
     return Count(resource, limit, limit - n_requests, int((window + 1) * WINDOW_S - now) + 1)
+
+
+def _count_here(key: str) -> int:
+    """Count in this process's own cache."""
+    cache.add(key, 0, 2 * WINDOW_S)  # does nothing where there is one
+    try:
+        return int(cache.incr(key))
+    except ValueError:  # the cache dropped it in between
+        return 1
 
 
 def principal_of(request: HttpRequest) -> str:

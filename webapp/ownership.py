@@ -10,16 +10,16 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db import models
-from django.db.models import Q
+from django.db import models, transaction
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-from webapp.errors import BadInputError
+from webapp.errors import BadInputError, ForbiddenError, NotFoundError
 from webapp.jobs import JobQuerySet
 from webapp.roles import Role, has_role
 
@@ -119,6 +119,49 @@ class Owned(models.Model):
     def is_readable_by(self, author: Author) -> bool:
         """Tell whether it may be shown to someone who knows its address."""
         return self.visibility != Visibility.PRIVATE or author.is_operator or self.is_owned_by(author)
+
+
+OwnedThing = TypeVar("OwnedThing", bound=Owned)
+
+
+def find_readable(rows: QuerySet[OwnedThing], pk: object, *, author: Author, name: str) -> OwnedThing:
+    """Return the one of `rows` with this key, called `name` to people, if the author may read it.
+
+    Raises `NotFoundError` alike for none and for another's private one.
+    """
+    found = next(iter(rows.filter(pk=pk).order_by()), None)  # `first` would have its one row put in order
+    if found is None or not found.is_readable_by(author):
+        raise NotFoundError(f"There is no such {name}, or it is private.")
+    return found
+
+
+def find_own(
+    rows: QuerySet[OwnedThing], pk: object, *, author: Author, name: str, or_operator: bool = False
+) -> OwnedThing:
+    """Return one's own, locked in the caller's transaction; `or_operator`: or anybody's for an operator.
+
+    Raises `NotFoundError` as `find_readable`, `ForbiddenError` for what can be read and is another's or nobody's.
+    """
+    found = find_readable(rows, pk, author=author, name=name)
+    if not (or_operator and author.is_operator):
+        check_own(found, author=author, name=name)
+    return rows.select_for_update(of=("self",)).get(pk=found.pk)
+
+
+def check_own(thing: Owned, *, author: Author, name: str) -> None:
+    """Raise `ForbiddenError` unless the author made it."""
+    if not thing.is_owned_by(author):
+        raise ForbiddenError(f"This {name} is not yours. Only who made it may change, stop or delete it.")
+
+
+def share_own(rows: QuerySet[OwnedThing], pk: object, *, author: Author, name: str, visibility: str) -> OwnedThing:
+    """Change who may read one's own, and return it. Raises `BadInputError` for an unknown visibility."""
+    chosen = check_visibility(visibility)
+    with transaction.atomic():
+        found = find_own(rows, pk, author=author, name=name)
+        found.visibility = chosen
+        found.save(update_fields=["visibility"])
+    return found
 
 
 def check_visibility(value: str) -> Visibility:

@@ -12,7 +12,10 @@ REQUEUERS = (
     "tracer.services.requeue_unfinished",
     "tracer.batches.requeue_unfinished",
     "tracer.builds.requeue_unfinished",
+    "tracer.bulletins.requeue_unfinished",
     "webapp.playground.services.requeue_unfinished",
+    "arena.services.release_jobs.requeue_unfinished",
+    "arena.services.overlaps.requeue_unfinished",
 )
 log = structlog.get_logger(__name__)
 

@@ -60,7 +60,9 @@ SIGNUP = _read("str", "FAIRGROUND_SIGNUP", "open")
 EMAIL_URL = _read("str", "FAIRGROUND_EMAIL_URL", "")
 LIMITS = read_limits(_read("str", "FAIRGROUND_LIMITS", ""), LAPTOP if EMBEDDED else PRODUCTION)
 MAX_STREAMS = _read("int", "FAIRGROUND_MAX_STREAMS", 20)
+TOKENIZER_FOLDERS = _read("list", "FAIRGROUND_TOKENIZERS", [])
 MAX_WAITING = _read("int", "FAIRGROUND_MAX_WAITING", 1000)
+RELEASE_LICENCE = _read("str", "FAIRGROUND_RELEASE_LICENCE", "https://creativecommons.org/licenses/by/4.0/")
 METRICS_TOKEN = _read("str", "FAIRGROUND_METRICS_TOKEN", "")
 TRUSTED_PROXIES = _read("int", "FAIRGROUND_TRUSTED_PROXIES", 0)
 HTTPS = _read("bool", "FAIRGROUND_HTTPS", False)
@@ -84,6 +86,7 @@ if REDIS_URL and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
 #: What besides the engines must hear at once that an owner opted out or in; each catches up by itself too.
 OPT_OUT_FOLLOWERS = ("arena.services.optouts.follow_opt_outs",)
 
+SOCIALACCOUNT_PROVIDERS = social_providers({name: _read("str", name, "") for name in ELSEWHERE})
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -94,9 +97,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.socialaccount",
-    "allauth.socialaccount.providers.github",
-    "allauth.socialaccount.providers.orcid",
-    "allauth.socialaccount.providers.openid_connect",
+    *(f"allauth.socialaccount.providers.{name}" for name in SOCIALACCOUNT_PROVIDERS),  # others would fail when asked
     "allauth.mfa",
     "allauth.usersessions",
     "knox",
@@ -131,6 +132,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "csp.middleware.CSPMiddleware",
+    "webapp.problems.wrong_method_middleware",
 ]
 
 ROOT_URLCONF = "webapp.urls"
@@ -176,13 +178,14 @@ def _databases() -> dict[str, dict[str, Any]]:
     if "postgresql" not in database["ENGINE"]:
         raise ImproperlyConfigured("DATABASE_URL must be postgres://…; leave it unset to use SQLite.")
     database["CONN_MAX_AGE"] = 0
+    database["CONN_HEALTH_CHECKS"] = True  # a connection that PostgreSQL's restart broke costs nobody an answer
     database.setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
     return {"default": database}
 
 
 DATABASES = _databases()
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    "default": {"BACKEND": "webapp.shared_cache.SharedRedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
@@ -218,7 +221,6 @@ ACCOUNT_USERNAME_MIN_LENGTH = 2
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_LOGOUT_ON_GET = False
-SOCIALACCOUNT_PROVIDERS = social_providers({name: _read("str", name, "") for name in ELSEWHERE})
 SOCIALACCOUNT_LOGIN_ON_GET = False
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Fairground"
@@ -271,7 +273,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["webapp.accounts.authentication.WithinScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["webapp.parsing.ShallowJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "webapp.pagination.CreatedCursorPagination",
     "EXCEPTION_HANDLER": "webapp.problems.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
@@ -303,6 +305,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_DB_REUSE_MAX = 1000  # tasks; else Celery closes the pool after each one (see webapp/celery.py)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600} if REDIS_URL else {"polling_interval": 0.01}
 CELERY_TASK_DEFAULT_QUEUE = "trace"
@@ -310,15 +313,20 @@ CELERY_TASK_ROUTES = {
     "webapp.playground.publish_matches": {"queue": "trace"},
     "tracer.build_shard": {"queue": "build"},
     "tracer.finish_build": {"queue": "build"},
+    "tracer.run_bulletin": {"queue": "build"},
+    "tracer.sample_indexes": {"queue": "build"},
     "tracer.*": {"queue": "trace"},
     "webapp.playground.*": {"queue": "model"},
+    "arena.make_release": {"queue": "build"},
+    "arena.measure_overlap": {"queue": "trace"},
     "arena.*": {"queue": "rank"},
     "webapp.transparency.*": {"queue": "rank"},
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "beat": {"task": "webapp.operations.tasks.beat", "schedule": 15.0, "options": {"expires": 15}},
-    "requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": min(60.0, STALE_AFTER_S / 2)},
+    "requeue-unfinished-jobs": {"task": "webapp.tasks.requeue_unfinished", "schedule": min(30.0, STALE_AFTER_S / 4)},
+    "sample-indexes": {"task": "tracer.sample_indexes", "schedule": 600.0, "options": {"expires": 600}},
     "keep-arena-house": {"task": "arena.keep_house", "schedule": 30.0, "options": {"expires": 30}},
     "sequence-log": {
         "task": "webapp.transparency.tasks.sequence",

@@ -20,6 +20,8 @@ from django.db import connection
 from django.http import HttpRequest
 from rest_framework.request import Request
 
+from webapp.gate import stepped_out
+
 log = structlog.get_logger(__name__)
 MAX_WAIT_S = 10.0
 MAX_WAITERS = 64
@@ -58,7 +60,8 @@ def wait_for_end(job_id: object, seconds: float) -> bool:
     try:
         if not connection.in_atomic_block:
             connection.close()  # back to the pool while nothing is asked of it
-        return _wait_on_redis(job_id, seconds) if settings.REDIS_URL else _wait_on_cache(job_id, seconds)
+        with stepped_out():
+            return _wait_on_redis(job_id, seconds) if settings.REDIS_URL else _wait_on_cache(job_id, seconds)
     finally:
         _slots.release()
 

@@ -30,6 +30,9 @@ SLICE = [
     OpenApiParameter("since", OpenApiTypes.DATE, description="First day of the votes."),
     OpenApiParameter("until", OpenApiTypes.DATE, description="Day before which the votes were given."),
     OpenApiParameter("style", OpenApiTypes.STR, enum=["0", "1"], description="1: control for length and layout."),
+    OpenApiParameter(
+        "overlap", OpenApiTypes.STR, enum=["0", "1"], description="1: control for words that stand in corpora."
+    ),
     OpenApiParameter("both_bad", OpenApiTypes.STR, enum=["0", "1"], description="0: without “both are bad”."),
     OpenApiParameter("include_excluded", OpenApiTypes.STR, enum=["0", "1"], description="1: with set-aside votes."),
     OpenApiParameter("tree_size", OpenApiTypes.INT, description="Go back to that many entries of the log."),
@@ -52,6 +55,10 @@ class RowSerializer(serializers.Serializer[Any]):
     n_votes = serializers.IntegerField()
     win_percent = serializers.FloatField(allow_null=True)
     votes_to_flip = serializers.IntegerField(allow_null=True)
+    overlap = serializers.FloatField(
+        allow_null=True, help_text="Mean share of its answers' characters that stand word for word in the corpora."
+    )
+    n_overlap = serializers.IntegerField(help_text="Votes for which that was measured.")
 
 
 class UnrankableSerializer(serializers.Serializer[Any]):
@@ -59,6 +66,14 @@ class UnrankableSerializer(serializers.Serializer[Any]):
 
     contestant = serializers.UUIDField()
     reason = serializers.CharField()
+
+
+class PlainList(serializers.ListField):
+    """A list of plain values as it is: looking at each of 20,000 pairs takes longer than all the rest."""
+
+    def to_representation(self, data: Any) -> Any:
+        """Return the list."""
+        return data
 
 
 class BoardSerializer(serializers.Serializer[Any]):
@@ -80,7 +95,10 @@ class BoardSerializer(serializers.Serializer[Any]):
     ratings = RowSerializer(many=True)
     unrankable = UnrankableSerializer(many=True)
     method = serializers.DictField()
-    pairs = serializers.ListField(child=serializers.ListField())
+    pairs = PlainList(child=serializers.ListField())
+    n_without_overlap = serializers.IntegerField(
+        allow_null=True, help_text="Votes of the slice without a measured overlap; null where the rules measure none."
+    )
 
 
 class LeaderboardSerializer(serializers.ModelSerializer[Leaderboard]):
@@ -126,6 +144,7 @@ def present_board(board: Board) -> dict[str, Any]:
         "unrankable": board.result["unrankable"],
         "method": board.result["method"],
         "pairs": board.pairs,
+        "n_without_overlap": board.result.get("overlap", {}).get("n_without"),
     }
 
 

@@ -89,4 +89,5 @@ def _side(fact: dict[str, Any]) -> dict[str, Any]:
         ],
         "traces": [str(trace.pk) for trace in fact["traces"]],
         "n_characters": fact["n_characters"],
+        "overlap": None if fact["overlap"] is None else round(fact["overlap"], 4),
     }

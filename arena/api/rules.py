@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from arena.api.fields import SEASON
-from arena.models import Epoch, Policy, Season, Vote
+from arena.models import Epoch, Overlap, Policy, Season, Vote
 from arena.services.seasons import get_season
 
 
@@ -70,6 +70,35 @@ class EpochSerializer(serializers.ModelSerializer[Epoch]):
         return json.loads(epoch.table)
 
 
+class CoverageSerializer(serializers.Serializer[Any]):
+    """How much of an answer stands word for word in the corpora, in characters."""
+
+    covered = serializers.IntegerField()
+    characters = serializers.IntegerField()
+
+
+class OverlapSerializer(serializers.Serializer[Overlap]):
+    """The overlap of a battle's answers as the log has it; `a` and `b` are null where it could not be measured."""
+
+    a = CoverageSerializer(allow_null=True)
+    b = CoverageSerializer(allow_null=True)
+    reason = serializers.CharField(help_text="Why it could not be measured; empty where it was.")
+    indexes = serializers.ListField(child=serializers.DictField())
+    settings = serializers.CharField(help_text="SHA-256 of the settings, which the policy's log entry has.")
+    entry = serializers.UUIDField()
+
+    def to_representation(self, instance: Overlap) -> dict[str, Any]:
+        """Return both sides apart."""
+        sides = {
+            side: None
+            if instance.share(side) is None
+            else {name: getattr(instance, f"{name}_{side}") for name in ("covered", "characters")}
+            for side in ("a", "b")
+        }
+        about = {"reason": instance.reason, "indexes": instance.indexes, "settings": instance.settings}
+        return {**sides, **about, "entry": str(instance.entry_id)}
+
+
 class ClosedVoteSerializer(serializers.ModelSerializer[Vote]):
     """A vote that stands. `voter` is the season's digest; `p_pair` the exact chance of the pair."""
 
@@ -82,12 +111,13 @@ class ClosedVoteSerializer(serializers.ModelSerializer[Vote]):
     is_pre_release = serializers.BooleanField(source="battle.is_pre_release")
     voter = serializers.SerializerMethodField()
     entry = serializers.UUIDField(source="entry_id")
+    overlap = OverlapSerializer(source="battle.overlap", default=None, allow_null=True)
 
     class Meta:
         model = Vote
         fields = [
             "battle", "season", "contestant_a", "contestant_b", "verdict", "p_pair", "category", "is_pre_release",
-            "voter", "entry", "created_at",
+            "voter", "entry", "overlap", "created_at",
         ]  # fmt: skip
 
     def get_p_pair(self, vote: Vote) -> str:
@@ -148,4 +178,8 @@ class VoteList(OfSeason):
 
     def get_queryset(self) -> Any:
         """Return the votes."""
-        return Vote.objects.closed().filter(battle__season=self.season()).select_related("battle__season", "voter")
+        return (
+            Vote.objects.closed()
+            .filter(battle__season=self.season())
+            .select_related("battle__season", "battle__overlap", "voter")
+        )

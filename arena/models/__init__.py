@@ -6,6 +6,7 @@ A change of state is a new row (a roster change, a close, an exclusion), never a
 from arena.models.battles import Battle, BattleClose, BattleTurn, CloseKind, PoolPrompt, TurnText
 from arena.models.boards import ArenaExport, Judge, JudgeVerdict, Leaderboard
 from arena.models.draws import Epoch, EpochReveal, Policy, Season
+from arena.models.overlaps import Overlap, OverlapJob, OverlapOutcome
 from arena.models.roster import Contestant, LicenceGroup, Provider, RetirementRun, RosterChange, RosterKind, Visibility
 from arena.models.votes import Aspect, Exclusion, ExclusionKind, OnboardingAnswer, Verdict, Vote, VoteDetail, Voter
 
@@ -26,6 +27,9 @@ __all__ = [
     "Leaderboard",
     "LicenceGroup",
     "OnboardingAnswer",
+    "Overlap",
+    "OverlapJob",
+    "OverlapOutcome",
     "Policy",
     "PoolPrompt",
     "Provider",

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from arena.models.battles import Battle
@@ -70,8 +70,12 @@ class VoteQuerySet(models.QuerySet["Vote"]):
     """Which votes stand."""
 
     def current(self) -> Self:
-        """Return votes that no later one supersedes."""
-        return self.filter(superseded_by__isnull=True)
+        """Return votes that no later one supersedes.
+
+        NOT EXISTS, because PostgreSQL expects one row of the join that Django makes of `superseded_by__isnull`,
+        and then plans everything around it for one row.
+        """
+        return self.filter(~Exists(Vote.objects.filter(supersedes=OuterRef("pk"))))
 
     def closed(self) -> Self:
         """Return current votes of battles that ended with a vote."""

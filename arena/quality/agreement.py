@@ -38,7 +38,7 @@ def cohen_kappa(pairs: Mapping[Hashable, Sequence[tuple[str, str]]], *, level: f
     for table, rows in zip(tables, pairs.values(), strict=True):
         for first, second in rows:
             table[place[first], place[second]] += 1
-    return _with_interval(tables, _kappa, level, len(flat) // 2, len(flat))
+    return bootstrap_interval(tables, _kappa, level, len(flat) // 2, len(flat))
 
 
 def krippendorff_alpha(items: Mapping[Hashable, Sequence[str]], *, level: float = 0.95) -> Agreement:
@@ -49,7 +49,7 @@ def krippendorff_alpha(items: Mapping[Hashable, Sequence[str]], *, level: float 
     for table, verdicts in zip(tables, several, strict=True):
         n = np.bincount([place[v] for v in verdicts], minlength=len(place)).astype(np.float64)
         table += (np.outer(n, n) - np.diag(n)) / (len(verdicts) - 1)
-    return _with_interval(tables, _alpha, level, len(several), sum(map(len, several)))
+    return bootstrap_interval(tables, _alpha, level, len(several), sum(map(len, several)))
 
 
 def _kappa(table: FloatArray) -> FloatArray:
@@ -70,9 +70,10 @@ def _alpha(table: FloatArray) -> FloatArray:
         return np.asarray(np.where(expected > 1e-12, 1 - (n - 1) * observed / expected, np.nan))
 
 
-def _with_interval(
+def bootstrap_interval(
     tables: FloatArray, statistic: Callable[[FloatArray], FloatArray], level: float, n_items: int, n_verdicts: int
 ) -> Agreement:
+    """Return a statistic of summed tables (K clusters, …) with its bootstrap interval over clusters."""
     nothing = Agreement(None, None, None, n_items, n_verdicts)
     if not len(tables):
         return nothing

@@ -29,7 +29,7 @@ def gate_above(
     """Ask whether a value lies at or above a bound: only an interval wholly on one side decides."""
     if lower is None or upper is None:
         return Gate(name, Outcome.UNDECIDED, f"{what} cannot be told from {n} {unit}.")
-    seen = f"{what} lies between {lower:.2f} and {upper:.2f} ({n} {unit})"
+    seen = f"{what} lies between {lower:z.2f} and {upper:z.2f} ({n} {unit})"
     if lower >= bound:
         return Gate(name, Outcome.PASS, f"{seen}, at least {bound:g}.")
     if upper < bound:

@@ -7,11 +7,11 @@ so that no contestant ever drops out of a round. Rubin 1981.
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_array
 
 from arena.rating.arrays import FloatArray, IntArray
 from arena.rating.counts import OUTCOME_POINTS, PairCounts
 from arena.rating.newton import fit_strengths
+from arena.rating.numerics import coo_array
 
 
 def bootstrap_strengths(

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.special import expit
+from numpy.linalg import LinAlgError
 
 from arena.rating.arrays import FloatArray, IntArray, sum_by
 from arena.rating.covariance import cluster_sums
 from arena.rating.errors import FitError
 from arena.rating.newton import MAX_ITERATIONS, TOLERANCE, laplacian
+from arena.rating.numerics import cho_factor, cho_solve, expit
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,13 +8,13 @@ votes of a voter together. It stays right when weights are unequal or the model 
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.special import expit
 
 from arena.rating.arrays import FloatArray, IntArray, sum_by
 from arena.rating.counts import OUTCOME_POINTS, PairCounts
 from arena.rating.newton import hessian, invert_centred, laplacian
+from arena.rating.numerics import coo_array, expit
 
+DENSE = 20  # a product of dense tables is quicker where one place in so many is filled
 MAX_TABLE = 16_000_000  # clusters times contestants up to which sums are gathered in one table
 
 
@@ -37,6 +37,9 @@ def cluster_sums(cluster: IntArray, rows: IntArray, values: FloatArray, n: int) 
     if n_clusters * n <= MAX_TABLE:
         table = sum_by(number * n + rows, values, n_clusters * n)
         filled = np.flatnonzero(table)
+        if DENSE * len(filled) > len(table):
+            dense = table.reshape(n_clusters, n)
+            return np.asarray(dense.T @ dense * n_clusters / (n_clusters - 1))
         values, number, rows = table[filled], filled // n, filled % n
     sums = coo_array((values, (number, rows)), shape=(n_clusters, n)).tocsr()
     return np.asarray((sums.T @ sums).toarray() * n_clusters / (n_clusters - 1))

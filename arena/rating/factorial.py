@@ -11,14 +11,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.special import expit
+from numpy.linalg import LinAlgError
 
 from arena.rating.arrays import FloatArray
 from arena.rating.counts import OUTCOME_POINTS, PairCounts, count_pairs, vote_weights
 from arena.rating.covariance import cluster_sums
 from arena.rating.errors import FitError
 from arena.rating.newton import hessian, laplacian, negative_log_likelihood, pair_differences
+from arena.rating.numerics import cho_factor, cho_solve, expit
 from arena.rating.scale import SCALE, normal_quantile
 from arena.rating.verdicts import points_of
 from arena.rating.votes import VoteTable

@@ -4,6 +4,9 @@ Columns: model_a, model_b, winner; optionally p_pair (a number or "numerator/den
 category (a string or a list), and any numeric covariates by name. Other columns don't matter; an
 optional column without a single value counts as missing. Everything is checked; the
 first fault is an error that names its line.
+
+A file of this arena's releases has draw_index, leaf_index and status: of it the rows whose status is
+`counted` are read, as on the leaderboard; and of these, those that have a value of each covariate asked for.
 """
 
 from __future__ import annotations
@@ -23,13 +26,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
-from arena.rating.arrays import FloatArray, IntArray
+from arena.rating.arrays import BoolArray, FloatArray, IntArray
 from arena.rating.errors import VoteError, VoteFileError
 from arena.rating.verdicts import FILE_VERDICTS, verdict_code
 from arena.rating.votes import VoteTable
 
 REQUIRED = ("model_a", "model_b", "winner")
 OPTIONAL = ("p_pair", "voter")
+RELEASE = ("draw_index", "leaf_index", "status")  # together they tell a file of a release
+STATUS = re.compile(r"(counted)|pre-release|excluded:.+")
 MAX_ID_LENGTH = 1000
 _FRACTION = re.compile(r"[0-9]{1,400}/[0-9]{1,400}")
 _DECIMAL = re.compile(r"[+-]?[0-9.]{1,400}([eE][+-]?[0-9]{1,4})?")
@@ -67,10 +72,14 @@ def read_votes(path: Path, *, category: str | None = None, covariates: Sequence[
     columns = readers[path.suffix.lower()](path, needed)
     if not columns.table.num_rows:
         raise VoteFileError(path, "holds no votes; give a file with at least one")
+    columns = _with_values(columns, covariates)
     votes = _to_votes(columns, covariates)
+    counted = _counted(columns)
+    if not counted.any():
+        raise VoteFileError(path, "holds no vote that counts; none has the status counted")
     if category is None:
-        return votes
-    rows = np.array([category in names for names in columns.categories])
+        return votes if counted.all() else votes.select(counted)
+    rows = counted & np.array([category in names for names in columns.categories])
     if not rows.any():
         known = sorted({name for names in columns.categories for name in names})
         raise VoteFileError(path, f"no vote is in category {category!r}; categories are: {', '.join(known[:20])}")
@@ -83,7 +92,8 @@ def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> lis
     if missing:
         there = ", ".join(map(repr, names[:30])) or "none"
         raise VoteFileError(path, f"column {', '.join(missing)} is missing; its columns are: {there}")
-    wanted = [name for name in dict.fromkeys((*needed, *OPTIONAL)) if name in names]
+    release = ("status",) if all(name in names for name in RELEASE) else ()
+    wanted = [name for name in dict.fromkeys((*needed, *OPTIONAL, *release)) if name in names]
     doubled = [name for name in wanted if names.count(name) > 1]
     if doubled:
         raise VoteFileError(path, f"column {doubled[0]} stands twice; keep one of them")
@@ -165,6 +175,7 @@ def _read_jsonl(path: Path, needed: Sequence[str]) -> _Columns:
         raise wrong
     wanted = dict.fromkeys((*needed, *OPTIONAL))
     cells: dict[str, list[str | None]] = {name: [] for name in wanted if name != "category"}
+    statuses: list[str | None] = []
     categories: list[list[str]] = []
     lines: list[int] = []
     with path.open(encoding="utf-8-sig") as file:
@@ -175,8 +186,12 @@ def _read_jsonl(path: Path, needed: Sequence[str]) -> _Columns:
             lines.append(line)
             for name, values in cells.items():
                 values.append(_cell(path, record.get(name), name, line))
+            is_release = all(name in record for name in RELEASE)
+            statuses.append(_cell(path, record["status"], "status", line) if is_release else None)
             if "category" in wanted:
                 categories.append(_category_names(path, record["category"], line))
+    if any(status is not None for status in statuses):
+        cells["status"] = statuses
     table = pa.table({name: pa.array(values, pa.string()) for name, values in cells.items()})
     return _Columns(path, table, "line", lines.__getitem__, categories)
 
@@ -267,6 +282,37 @@ def _to_votes(columns: _Columns, covariates: Sequence[str]) -> VoteTable:
             if error.row is None
             else columns.fail(error.row, f"{error.reason}; correct or remove this vote")
         ) from None
+
+
+def _with_values(columns: _Columns, covariates: Sequence[str]) -> _Columns:
+    """Return the rows that have a value of each covariate, in a file of a release; elsewhere all rows."""
+    if not covariates or "status" not in columns.table.column_names:
+        return columns
+    has = np.ones(columns.table.num_rows, dtype=np.bool_)
+    for name in covariates:
+        has &= pc.fill_null(pc.not_equal(columns.table[name], ""), False).to_numpy()
+    if not has.any():
+        raise VoteFileError(columns.path, f"no vote has a value of {', '.join(covariates)}; leave covariates out")
+    rows = np.flatnonzero(has).tolist()
+    categories = [columns.categories[row] for row in rows] if columns.categories else []
+    return _Columns(
+        columns.path, columns.table.take(rows), columns.unit, lambda row: columns.line_of(rows[row]), categories
+    )
+
+
+def _counted(columns: _Columns) -> BoolArray:
+    """Return which rows count: all, but in a file of a release those whose status says so."""
+    if "status" not in columns.table.column_names:
+        return np.ones(columns.table.num_rows, dtype=np.bool_)
+    words, ids = _dictionary(columns, "status")
+    found = [STATUS.fullmatch(word) for word in words]
+    for number, match in enumerate(found):
+        if match is None:
+            row = int(np.argmax(ids == number))
+            raise columns.fail(
+                row, f"unknown status {words[number][:60]!r}; write counted, pre-release or excluded:rule"
+            )
+    return np.array([match is not None and match[1] is not None for match in found], dtype=np.bool_)[ids]
 
 
 def _has_values(columns: _Columns, name: str) -> bool:

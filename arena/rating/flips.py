@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit
 
 from arena.rating.arrays import FloatArray
 from arena.rating.counts import PairCounts
 from arena.rating.errors import FitError
 from arena.rating.newton import TOLERANCE, fit_strengths, hessian, invert_centred, pair_differences
+from arena.rating.numerics import expit
 
 MAX_CHORD_STEPS = 30
 

@@ -7,11 +7,10 @@ others, against each other one: the strongly connected components of "scored aga
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from arena.rating.arrays import BoolArray, IntArray, sum_by
 from arena.rating.counts import PairCounts
+from arena.rating.numerics import coo_array, strong_components
 
 
 def component_labels(counts: PairCounts) -> IntArray:
@@ -22,7 +21,7 @@ def component_labels(counts: PairCounts) -> IntArray:
     loser = np.concatenate([counts.second[first_scored], counts.first[second_scored]])
     k = counts.n_contestants
     graph = coo_array((np.ones(len(winner)), (winner, loser)), shape=(k, k))
-    labels: IntArray = connected_components(graph.tocsr(), directed=True, connection="strong")[1]
+    labels: IntArray = strong_components(graph.tocsr())
     return labels
 
 

@@ -7,12 +7,12 @@ Strengths are natural logarithms here and add up to 0; `arena.rating.scale` turn
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.special import expit
+from numpy.linalg import LinAlgError
 
 from arena.rating.arrays import FloatArray, IntArray, sum_by
 from arena.rating.counts import PairCounts
 from arena.rating.errors import FitError
+from arena.rating.numerics import cho_factor, cho_solve, expit
 
 TOLERANCE = 1e-8  # largest Newton step at which the next one ends the iteration; it converges quadratically
 MAX_ITERATIONS = 200

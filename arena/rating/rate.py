@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
 
 from arena.rating.arrays import BoolArray, FloatArray, IntArray
 from arena.rating.bootstrap import bootstrap_strengths, outcome_column
@@ -17,6 +16,7 @@ from arena.rating.covariance import cluster_sums, renumber, vote_covariance
 from arena.rating.errors import OptionError
 from arena.rating.graph import largest_component
 from arena.rating.newton import fit_strengths, hessian, invert_centred
+from arena.rating.numerics import expit
 from arena.rating.options import BothBad, IntervalMethod, RatingOptions, Weighting
 from arena.rating.report import Fit, report
 from arena.rating.results import CovariateEffect, RatingResult
@@ -154,7 +154,7 @@ def _fit_covariates(inside: _Inside, theta: FloatArray, options: RatingOptions) 
     votes = ContextVotes(k, inside.a, inside.b, inside.points, weights, matrix / sizes, names, inside.cluster)
     parameters, covariance = fit_context(votes, theta)
     effects = parameters[k:] / sizes
-    reach = normal_quantile(options.level) * np.sqrt(np.diag(covariance)[k:]) / sizes
+    reach = normal_quantile(options.level) * np.sqrt(np.maximum(np.diag(covariance)[k:], 0)) / sizes
     rows = zip(names, effects.tolist(), (effects - reach).tolist(), (effects + reach).tolist(), strict=True)
     return Fit(parameters[:k], covariance[:k, :k], covariates=tuple(CovariateEffect(*row) for row in rows))
 

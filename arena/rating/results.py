@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from scipy.special import expit
+from arena.rating.numerics import expit
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import ndtri
 
 from arena.rating.arrays import FloatArray, IntArray
+from arena.rating.numerics import ndtri
 
 SCALE = 400 / math.log(10)  # ratings per unit of strength: 400 points are odds of 10 to 1
 CENTRE = 1000.0

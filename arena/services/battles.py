@@ -15,14 +15,23 @@ from arena import answers
 from arena.models import Battle, BattleClose, BattleTurn, CloseKind, PoolPrompt, Season, TurnText, Vote, Voter
 from arena.services.draws import SaltedText, checked_nonce, draw_battle
 from arena.services.epochs import current_epoch, reveal_finished_epochs, sequence_before_draw
+from arena.services.overlaps import request_overlap
 from arena.services.seasons import current_policy, rules_of
 from arena.services.voters import check_eligible
 from webapp.errors import BadInputError, ConflictError, FairgroundError, NotFoundError
 from webapp.text import storable
 from webapp.transparency.services import append_entry, salted_text_hash
+from webapp.transparency.soundness import require_sound
 
 log = structlog.get_logger(__name__)
 MAX_PROMPT_CHARACTERS = 20_000
+#: Who wrote the answers, as the reveal tells it.
+WRITERS = tuple(f"contestant_{side}__{name}" for side in answers.SIDES for name in ("provider", "checkpoint"))
+#: Of a battle with its season, epoch and rules; an epoch's table of weights, above all, stays where it is.
+NEEDED_TO_ACT = (
+    *("draw_index", "voter", "contestant_a", "contestant_b", "created_at"),
+    *("season__slug", "epoch__number", "epoch__policy__rules"),
+)
 
 
 def start_battle(
@@ -40,8 +49,10 @@ def start_battle(
     a caller that holds a transaction has called `sequence_before_draw` before it. The draw stands
     whatever happens next: an answer that cannot be made closes it as an error. Raises
     `BadInputError`, `ForbiddenError` for voters the policy keeps out, `ConflictError` while another
-    battle of the voter is open or fewer than two contestants are there.
+    battle of the voter is open or fewer than two contestants are there, `LogUnsoundError` while the
+    log is known to be damaged.
     """
+    require_sound()
     check_eligible(voter, rules_of(current_policy(season)))
     for left in Battle.objects.unclosed().filter(season=season, voter=voter):
         settle_battle(left)
@@ -86,7 +97,9 @@ def _start_turn(battle: Battle, prompt: SaltedText, *, earlier: list[BattleTurn]
         with transaction.atomic():
             for side in answers.SIDES:
                 own = [getattr(t, f"generation_{side}").text for t in earlier]
-                generation = answers.start_side(getattr(battle, f"contestant_{side}"), prompts, own)
+                generation = answers.start_side(
+                    getattr(battle, f"contestant_{side}"), prompts, own, voter_id=battle.voter_id
+                )
                 setattr(turn, f"generation_{side}", generation)
     except FairgroundError as error:
         log.warning("an answer could not be started", battle=str(battle.id), error=error.message)
@@ -104,11 +117,12 @@ def get_battle(battle_id: uuid.UUID | str, *, voter: Voter | None) -> Battle:
     Raises `NotFoundError` alike for none and for another's open battle.
     """
     battle = (
-        Battle.objects.select_related("season", "epoch__policy", "contestant_a", "contestant_b", "close", "voter")
+        Battle.objects.select_related("season", "epoch__policy", *WRITERS, "close", "voter")
+        .defer("epoch__table")
         .filter(pk=battle_id)
         .first()
     )
-    if battle is None or (not is_closed(battle) and (voter is None or battle.voter_id != voter.pk)):
+    if battle is None or (not hasattr(battle, "close") and (voter is None or battle.voter_id != voter.pk)):
         raise NotFoundError("There is no such battle, or it is still open and somebody else's.")
     return battle
 
@@ -120,13 +134,15 @@ def is_closed(battle: Battle) -> bool:
 
 def own_open_battle(battle_id: uuid.UUID | str, *, voter: Voter | None) -> Battle:
     """Return the voter's own battle, locked until the transaction ends. Raises `ConflictError` when it is closed."""
-    battle = get_battle(battle_id, voter=voter)
-    if voter is None or battle.voter_id != voter.pk:
+    own = Battle.objects.filter(pk=battle_id, voter=voter).select_related("season", "epoch__policy").order_by()
+    locked = own.only(*NEEDED_TO_ACT).select_for_update(of=("self",)) if voter else Battle.objects.none()
+    battle: Battle | None = locked.first()
+    if battle is None or voter is None:
         raise NotFoundError("There is no such battle of yours.")
-    locked: Battle = Battle.objects.select_for_update().get(pk=battle.pk)
-    if is_closed(locked):
+    battle.voter = voter
+    if is_closed(battle):
         raise ConflictError("The battle is closed; nothing about it changes any more.", code="closed")
-    return locked
+    return battle
 
 
 def add_turn(*, battle_id: uuid.UUID | str, voter: Voter | None, prompt: str) -> Battle:
@@ -169,7 +185,8 @@ def reveal_battle(*, battle_id: uuid.UUID | str, voter: Voter | None) -> Battle:
 def close_battle(*, battle_id: uuid.UUID, kind: str, reason: str = "") -> BattleClose:
     """Write the one close of a draw index, with the pair; open the answers; rate again when it was a vote."""
     with transaction.atomic():
-        battle = Battle.objects.select_for_update().get(pk=battle_id)
+        found = Battle.objects.select_related("season", "epoch__policy").defer("epoch__table")
+        battle = found.select_for_update(of=("self",)).get(pk=battle_id)
         known = BattleClose.objects.filter(battle=battle).first()
         if known is not None:
             return known
@@ -190,6 +207,7 @@ def close_battle(*, battle_id: uuid.UUID, kind: str, reason: str = "") -> Battle
         if kind == CloseKind.VOTE:
             from arena.services.recompute import request_recompute
 
+            request_overlap(battle)
             request_recompute(battle.season)
     return close
 

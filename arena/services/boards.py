@@ -8,138 +8,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from datetime import date
+from dataclasses import dataclass
 from typing import Any
 
-import rfc8785
+import numpy as np
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from arena.models import Contestant, Leaderboard, Policy, RosterChange, Season, Visibility, Vote, Voter
-from arena.rating import FitError, RatingResult, Verdict, VoteTable, rate
-from arena.services.epochs import excluded_at, tree_size
+from arena.models import Contestant, Leaderboard, Policy, RosterChange, Season, Visibility
+from arena.rating import FitError, RatingResult, rate
+from arena.rating.arrays import FloatArray
+from arena.services.counted import CountedVotes, counted_at
+from arena.services.epochs import tree_size
+from arena.services.overlaps import settings_digest, settings_of
 from arena.services.seasons import current_policy, rules_of
+from arena.services.slices import OVERLAP, Slice
 from webapp.errors import BadInputError
 from webapp.identifiers import uuid7
 from webapp.transparency.models import Entry
 from webapp.transparency.services import append_entry
 
-FILTERS = ("category", "discipline", "language", "community")
+Shares = tuple[FloatArray, FloatArray]  # of side a's and of side b's answers, by vote
 STYLE = ("characters", "headers", "lists", "bold")
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Which votes a board counts and how. The default is the published leaderboard.
-
-    filters: values that votes must have. since, until: days of the vote, `until` exclusive.
-    style: control for length and layout of the answers. pre_release: private variants whose early
-    votes are counted, only to publish their own rating.
-    """
-
-    filters: tuple[tuple[str, str], ...] = ()
-    both_bad: bool = True
-    include_excluded: bool = False
-    style: bool = False
-    since: date | None = None
-    until: date | None = None
-    pre_release: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name, value in self.filters:
-            if name not in FILTERS:
-                raise BadInputError(f"There is no slice by {name!r}. Slices: {', '.join(FILTERS)}.", field=name)
-            if not value or len(value) > 60:
-                raise BadInputError(f"{name} is empty or longer than 60 characters.", field=name)
-        if self.since and self.until and self.since >= self.until:
-            raise BadInputError("The period ends before it begins.", field="until")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the slice as plain values."""
-        values = asdict(self)
-        values["filters"] = dict(self.filters)
-        values["pre_release"] = sorted(self.pre_release)
-        return {k: v.isoformat() if isinstance(v, date) else v for k, v in values.items()}
-
-    @property
-    def key(self) -> str:
-        """Return a digest that names the slice."""
-        return hashlib.sha256(rfc8785.dumps(self.to_json())).hexdigest()
-
-    @property
-    def is_default(self) -> bool:
-        """Tell whether this is the published leaderboard."""
-        return self == Slice()
-
-
-@dataclass(frozen=True)
-class VoteRow:
-    """One vote as a board counts it."""
-
-    leaf_index: int
-    battle: str
-    side_a: str
-    side_b: str
-    verdict: str
-    probability: str
-    voter: str
-    slices: dict[str, str] = field(default_factory=dict)
-
-    def line(self) -> bytes:
-        """Return the vote's line of the input digest (docs/log-format.md, Counting)."""
-        parts = [self.leaf_index, self.side_a, self.side_b, self.verdict, self.probability, self.voter]
-        return json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-def votes_at(season: Season, size: int, chosen: Slice) -> list[VoteRow]:
-    """Return the votes of a slice at a tree size, in the order of their close entries."""
-    rows = Vote.objects.closed().filter(battle__season=season, battle__close__entry__index__lt=size)
-    for name, value in chosen.filters:
-        rows = rows.filter(**({"voter__community": value} if name == "community" else {f"battle__{name}": value}))
-    if not chosen.include_excluded:
-        voters, battles = excluded_at(season, size)
-        rows = rows.exclude(voter_id__in=voters) if voters else rows
-        rows = rows.exclude(battle_id__in=battles) if battles else rows
-    if not chosen.both_bad:
-        rows = rows.exclude(verdict=Verdict.BOTH_BAD)
-    if chosen.since:
-        rows = rows.filter(created_at__date__gte=chosen.since)
-    if chosen.until:
-        rows = rows.filter(created_at__date__lt=chosen.until)
-    return list(_rows(rows, season, chosen))
-
-
-def _rows(rows: Any, season: Season, chosen: Slice) -> Iterator[VoteRow]:
-    digests = {v.pk: v.digest(season) for v in Voter.objects.filter(battles__season=season).distinct()}
-    allowed = set(chosen.pre_release)
-    columns = (
-        "battle__close__entry__index",
-        "battle_id",
-        "battle__contestant_a_id",
-        "battle__contestant_b_id",
-        "verdict",
-        "battle__p_numerator",
-        "battle__p_denominator",
-        "voter_id",
-        "battle__is_pre_release",
-    )
-    hidden = {str(pk) for pk in season.contestants.filter(visibility=Visibility.PRIVATE).values_list("pk", flat=True)}
-    for index, battle, a, b, verdict, p, q, voter, early in (
-        rows.order_by("battle__close__entry__index").values_list(*columns).iterator(chunk_size=5000)
-    ):
-        sides = str(a), str(b)
-        if early and not (allowed and all(side in allowed for side in sides if side in hidden)):
-            continue
-        yield VoteRow(index, str(battle), *sides, verdict, f"{p}/{q}", digests[voter])
-
-
-def input_digest(votes: list[VoteRow]) -> str:
-    """Return the digest of a board's input."""
-    digest = hashlib.sha256()
-    for vote in votes:
-        digest.update(vote.line())
-    return digest.hexdigest()
+LEAVES_AT_ONCE = 5_000
 
 
 def contestants_at(season: Season, size: int, chosen: Slice) -> list[str]:
@@ -152,62 +44,48 @@ def contestants_at(season: Season, size: int, chosen: Slice) -> list[str]:
     return sorted(open_ids | {str(pk) for pk in launched} | set(chosen.pre_release))
 
 
-def rate_votes(votes: list[VoteRow], contestants: list[str], chosen: Slice, policy: Policy) -> RatingResult:
-    """Rate a slice's votes under a policy's rules; covariates as far as these votes can tell them apart."""
-    covariates: dict[str, list[float]] = _style_columns(votes) if chosen.style else {}
+def rate_votes(
+    votes: CountedVotes, contestants: list[str], chosen: Slice, policy: Policy, shares: Shares | None = None
+) -> RatingResult:
+    """Rate a slice's votes under a policy's rules; covariates as far as these votes can tell them apart.
+
+    shares: of every vote, where the slice controls for overlap.
+    """
+    covariates = _overlap_column(shares) if chosen.overlap and shares else {}
+    covariates |= _style_columns(votes) if chosen.style else {}
     while True:
+        table = votes.table(contestants, covariates)
         try:
-            return _rate(votes, contestants, policy, covariates)
+            return rate(table, rules_of(policy).rating_options(covariates=tuple(covariates)))
         except FitError:
             if not covariates:
                 raise
             covariates.popitem()
 
 
-def _rate(
-    votes: list[VoteRow], contestants: list[str], policy: Policy, covariates: dict[str, list[float]]
-) -> RatingResult:
-    table = VoteTable.from_columns(
-        [v.side_a for v in votes],
-        [v.side_b for v in votes],
-        [v.verdict for v in votes],
-        p_pair=[share_of(v.probability) for v in votes],
-        voter=[v.voter for v in votes],
-        covariates=covariates or None,
-        contestants=contestants,
-    )
-    return rate(table, rules_of(policy).rating_options(covariates=tuple(covariates)))
-
-
-def share_of(fraction: str) -> float:
-    """Return an exact probability as a float."""
-    numerator, denominator = fraction.split("/")
-    return int(numerator) / int(denominator)
-
-
-def _style_columns(votes: list[VoteRow]) -> dict[str, list[float]]:
+def _style_columns(votes: CountedVotes) -> dict[str, FloatArray]:
     """Return style differences (a − b) / (a + b) from the close entries, as far as a column varies at all."""
-    leaves = Entry.objects.filter(kind="close", index__in=[v.leaf_index for v in votes]).order_by("index")
     nothing = dict.fromkeys(STYLE, 0)
     columns: dict[str, list[float]] = {name: [] for name in STYLE}
-    for leaf in leaves.values_list("leaf", flat=True).iterator(chunk_size=5000):
+    for leaf in _close_leaves(votes.column("leaf").tolist()):
         features = json.loads(leaf)["body"].get("features", {})
         a, b = features.get("a", nothing), features.get("b", nothing)
         for name in STYLE:
             total = a[name] + b[name]
             columns[name].append((a[name] - b[name]) / total if total else 0.0)
-    return {name: values for name, values in columns.items() if len(set(values)) > 1}
+    return {name: np.array(values) for name, values in columns.items() if len(set(values)) > 1}
 
 
-def count_pairs(votes: list[VoteRow]) -> list[list[Any]]:
-    """Return [first, second, first won, second won, tie, both bad] of each pair, smaller id first."""
-    counts: dict[tuple[str, str], list[int]] = {}
-    for vote in votes:
-        turned = vote.side_a > vote.side_b
-        pair = (vote.side_b, vote.side_a) if turned else (vote.side_a, vote.side_b)
-        place = {"a": int(turned), "b": 1 - int(turned), "tie": 2, "both_bad": 3}[vote.verdict]
-        counts.setdefault(pair, [0, 0, 0, 0])[place] += 1
-    return [[*pair, *four] for pair, four in sorted(counts.items())]
+def _close_leaves(indexes: list[int]) -> Iterator[str]:
+    for begin in range(0, len(indexes), LEAVES_AT_ONCE):
+        some = Entry.objects.filter(kind="close", index__in=indexes[begin : begin + LEAVES_AT_ONCE])
+        yield from some.order_by("index").values_list("leaf", flat=True)
+
+
+def _overlap_column(shares: Shares) -> dict[str, FloatArray]:
+    """Return side a's share minus side b's, if it varies at all."""
+    column = shares[0] - shares[1]
+    return {OVERLAP: column} if len(column) and (column != column[0]).any() else {}
 
 
 @dataclass(frozen=True)
@@ -233,26 +111,53 @@ def compute_board(season: Season, chosen: Slice, *, size: int | None = None) -> 
         raise BadInputError(f"The log has {newest} entries; there is no state at {size}.", field="tree_size")
     policies = season.policies.filter(entry__index__lt=size).order_by("-version")
     policy = policies.first() or current_policy(season)
-    votes = votes_at(season, size, chosen)
-    result = rate_votes(votes, contestants_at(season, size, chosen), chosen, policy)
-    return Board(season, chosen, size, policy, len(votes), input_digest(votes), result.to_dict(), count_pairs(votes))
+    votes = counted_at(season, size, chosen)
+    settings = settings_of(policy)
+    shares = votes.shares(size, settings_digest(settings)) if settings else None
+    column = {OVERLAP: votes.mean_shares(shares)} if shares else {}
+    if chosen.overlap:
+        known = ~np.isnan(shares[0]) if shares else np.zeros(votes.n_votes, dtype=bool)
+        votes, shares = votes.where(known), shares and (shares[0][known], shares[1][known])
+    rated = rate_votes(votes, contestants_at(season, size, chosen), chosen, policy, shares)
+    result = {**rated.to_dict(), **column}
+    return Board(season, chosen, size, policy, votes.n_votes, votes.input_digest(), result, votes.count_pairs())
+
+
+def latest_ratings(season: Season) -> dict[str, dict[str, Any]]:
+    """Return the rows of the newest published leaderboard by contestant, without its counts of pairs."""
+    board = snapshots(season).defer("pairs").first()
+    return {row["contestant"]: row for row in board.result["ratings"]} if board else {}
 
 
 def latest_leaderboard(season: Season, chosen: Slice | None = None) -> Leaderboard | None:
-    """Return the newest published snapshot of a slice."""
-    key = (chosen or Slice()).key
-    return Leaderboard.objects.filter(season=season, slice_key=key).order_by("-created_at").first()
+    """Return the newest published snapshot of a slice: that of the longest log, whatever the clock said."""
+    return snapshots(season, chosen).first()
+
+
+def snapshots(season: Season, chosen: Slice | None = None) -> QuerySet[Leaderboard]:
+    """Return the published snapshots of a slice, that of the longest log first."""
+    found = Leaderboard.objects.filter(season=season, slice_key=(chosen or Slice()).key)
+    return found.order_by("-tree_size", "-created_at")
 
 
 def publish_leaderboard(season: Season, chosen: Slice | None = None) -> Leaderboard:
     """Compute a slice now and publish it as an immutable snapshot; the same input is published once."""
-    chosen = chosen or Slice()
-    board = compute_board(season, chosen)
+    return _publish(compute_board(season, chosen or Slice()))
+
+
+def publish_controlled(season: Season) -> Leaderboard | None:
+    """Publish the board controlled for verbatim overlap, if its votes can tell what overlap does."""
+    board = compute_board(season, Slice(overlap=True))
+    return _publish(board) if OVERLAP in board.result["method"]["covariates"] else None
+
+
+def _publish(board: Board) -> Leaderboard:
+    season, chosen = board.season, board.chosen
     known = latest_leaderboard(season, chosen)
     if known is not None and known.input_digest == board.input_digest and known.policy_id == board.policy.pk:
         listed = {r["contestant"] for k in ("ratings", "unrankable") for r in known.result[k]}
         now = {r["contestant"] for k in ("ratings", "unrankable") for r in board.result[k]}
-        if listed == now:
+        if listed == now and known.result.get(OVERLAP) == board.result.get(OVERLAP):
             return known
     board_id = uuid7()
     body = {
@@ -268,7 +173,7 @@ def publish_leaderboard(season: Season, chosen: Slice | None = None) -> Leaderbo
         "input_digest": board.input_digest,
         "n_votes": board.n_votes,
         "ratings": [
-            {**row, **{name: f"{row[name]:.2f}" for name in ("rating", "lower", "upper")}}
+            {**row, **{name: f"{row[name]:.2f}" for name in ("rating", "lower", "upper")}, **_logged_share(board, row)}
             for row in board.result["ratings"]
         ],
         "unrankable": [
@@ -276,6 +181,8 @@ def publish_leaderboard(season: Season, chosen: Slice | None = None) -> Leaderbo
             for row in board.result["unrankable"]
         ],
     }
+    if OVERLAP in board.result:
+        body["n_without_overlap"] = board.result[OVERLAP]["n_without"]
     with transaction.atomic():
         entry = append_entry(kind="board", body=body)
         return Leaderboard.objects.create(
@@ -293,6 +200,14 @@ def publish_leaderboard(season: Season, chosen: Slice | None = None) -> Leaderbo
             entry=entry,
             created_at=timezone.now(),
         )
+
+
+def _logged_share(board: Board, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a contestant's share as the log has it; nothing where the policy has none measured."""
+    if OVERLAP not in board.result:
+        return {}
+    own = board.result[OVERLAP]["contestants"].get(row["contestant"])
+    return {"n_overlap": own["n"], "overlap": f"{own['share']:.4f}"} if own else {"n_overlap": 0}
 
 
 def log_method(method: dict[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from django.core.cache import cache
 
 from arena.models import Contestant, Leaderboard, PoolPrompt, Season
-from arena.rating import FitError, VoteTable
+from arena.rating import FitError
 from arena.rating.factorial import FactorEffect, FactorialResult, rate_factors
-from arena.services.boards import Slice, VoteRow, latest_leaderboard, share_of, votes_at
+from arena.services.boards import latest_leaderboard
+from arena.services.counted import CountedVotes, counted_at
 from arena.services.seasons import rules_of
+from arena.services.slices import Slice
 from webapp.playground.availability import withdrawn_slugs
 from webapp.playground.models import Checkpoint, Expert
 
@@ -79,12 +81,12 @@ def _families(season: Season, board: Leaderboard) -> list[FamilyEffects]:
     categories = PoolPrompt.objects.exclude(category="").order_by("category").values_list("category", flat=True)
     slices = {ALL: Slice()}
     slices |= {name: Slice(filters=(("category", name),)) for name in categories.distinct()[:MAX_CATEGORIES]}
-    votes = {name: votes_at(season, board.tree_size, chosen) for name, chosen in slices.items()}
+    votes = {name: counted_at(season, board.tree_size, chosen) for name, chosen in slices.items()}
     level = float(rules_of(board.policy).level)
     return [_family(found, votes, level) for found in families]
 
 
-def _family(found: list[Contestant], votes: dict[str, list[VoteRow]], level: float) -> FamilyEffects:
+def _family(found: list[Contestant], votes: dict[str, CountedVotes], level: float) -> FamilyEffects:
     checkpoint = found[0].checkpoint
     masks = {str(contestant.pk): contestant.experts for contestant in found}
     used = {slug for mask in masks.values() for slug in mask}
@@ -97,21 +99,14 @@ def _family(found: list[Contestant], votes: dict[str, list[VoteRow]], level: flo
     )
 
 
-def _effects(category: str, votes: list[VoteRow], masks: dict[str, list[str]], level: float) -> CategoryEffects:
-    own = [vote for vote in votes if vote.side_a in masks and vote.side_b in masks]
-    if not own:
+def _effects(category: str, votes: CountedVotes, masks: dict[str, list[str]], level: float) -> CategoryEffects:
+    own = votes.among(masks)
+    if not own.n_votes:
         return CategoryEffects(category, 0, {}, {}, "no votes yet")
-    table = VoteTable.from_columns(
-        [v.side_a for v in own],
-        [v.side_b for v in own],
-        [v.verdict for v in own],
-        p_pair=[share_of(v.probability) for v in own],
-        voter=[v.voter for v in own],
-    )
     try:
-        result: FactorialResult = rate_factors(table, masks, level=level)
+        result: FactorialResult = rate_factors(own.table([]), masks, level=level)
     except FitError as error:
-        return CategoryEffects(category, len(own), {}, {}, str(error))
+        return CategoryEffects(category, own.n_votes, {}, {}, str(error))
     return CategoryEffects(
-        category, len(own), {effect.factor: effect for effect in result.effects}, dict(result.untold)
+        category, own.n_votes, {effect.factor: effect for effect in result.effects}, dict(result.untold)
     )

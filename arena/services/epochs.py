@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections import defaultdict
 from datetime import timedelta
 
+import structlog
 from django.db import transaction
 from django.db.models import Count
 from django.utils import timezone
 
-from arena.models import Battle, Epoch, EpochReveal, Exclusion, RosterChange, RosterKind, Season, Verdict, Vote
+from arena.models import Battle, Epoch, EpochReveal, RosterChange, RosterKind, Season, Verdict, Vote
 from arena.policy import Rules
 from arena.sampling import PairTally, WeightTable, commit_seed, new_seed, pair_weights
+from arena.sampling.weights import Pair
+from arena.services.counted import closed_at
+from arena.services.exclusions import excluded_at
 from arena.services.seasons import current_policy, lock_season, rules_of
+from arena.services.vote_columns import are_near
 from webapp.errors import ConflictError
 from webapp.transparency.models import Checkpoint as LogCheckpoint
 from webapp.transparency.services import append_entry, sequence_entries
 
+log = structlog.get_logger(__name__)
 GONE = (RosterKind.RETIRED, RosterKind.WITHDRAWN)
+TABLES_KEPT = 4
+_tables: dict[str, WeightTable] = {}  # by digest
 
 
 def tree_size() -> int:
@@ -49,18 +56,21 @@ def roster_at(season: Season, size: int) -> list[str]:
     return sorted(ids - paused)
 
 
-def excluded_at(season: Season, size: int) -> tuple[list[uuid.UUID], list[uuid.UUID]]:
-    """Return the ids of voters and of battles whose exclusion is in force at a tree size."""
-    rows = (
-        Exclusion.objects.filter(season=season, kind="exclude", entry__index__lt=size)
-        .exclude(ended_by__entry__index__lt=size)
-        .values_list("voter_id", "battle_id")
-    )
-    return [voter for voter, _ in rows if voter], [battle for _, battle in rows if battle]
+def tallies_at(season: Season, size: int) -> tuple[dict[Pair, PairTally], int]:
+    """Return the tally of each pair at a tree size, pre-release votes among them, and the number of votes.
+
+    From the columns; where those are far behind, as after a move to another host, from the tables, since a voter waits.
+    """
+    if not are_near(season, size):
+        return _tallies_from_tables(season, size)
+    try:
+        return closed_at(season, size).tallies()
+    except OSError as error:
+        log.warning("the votes' columns cannot be written; pairs are counted in the tables", error=str(error))
+        return _tallies_from_tables(season, size)
 
 
-def tallies_at(season: Season, size: int) -> tuple[dict[tuple[str, str], PairTally], int]:
-    """Return the tally of each pair at a tree size, pre-release votes among them, and the number of votes."""
+def _tallies_from_tables(season: Season, size: int) -> tuple[dict[Pair, PairTally], int]:
     voters, battles = excluded_at(season, size)
     rows = Vote.objects.closed().filter(battle__season=season, battle__close__entry__index__lt=size)
     if voters:
@@ -77,13 +87,19 @@ def tallies_at(season: Season, size: int) -> tuple[dict[tuple[str, str], PairTal
 
 
 def table_of(epoch: Epoch) -> WeightTable:
-    """Return an epoch's weight table."""
-    return WeightTable.from_json(epoch.table)
+    """Return an epoch's weight table; the last ones are kept, since every draw needs one and none changes."""
+    table = _tables.get(epoch.table_digest)
+    if table is None:
+        table = WeightTable.from_json(epoch.table)
+        _tables[epoch.table_digest] = table
+        for oldest in list(_tables)[:-TABLES_KEPT]:
+            _tables.pop(oldest, None)
+    return table
 
 
 def latest_epoch(season: Season) -> Epoch | None:
-    """Return the newest epoch."""
-    return season.epochs.select_related("policy").order_by("-number").first()
+    """Return the newest epoch; its table is loaded when it is asked for."""
+    return season.epochs.select_related("policy").defer("table").order_by("-number").first()
 
 
 def is_over(epoch: Epoch, rules: Rules, *, size: int) -> bool:
@@ -149,6 +165,7 @@ def sequence_before_draw(season: Season) -> None:
     epoch = latest_epoch(season)
     if epoch is None or is_over(epoch, rules_of(epoch.policy), size=tree_size()):
         sequence_entries()
+        tallies_at(season, tree_size())  # what is read for it now is not read under the season's lock
 
 
 def reveal_finished_epochs(season: Season) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.db import transaction
@@ -90,3 +91,13 @@ def include_again(*, exclusion: Exclusion, numbers: dict[str, Any], rule: str = 
 def _check_rule(rule: str) -> None:
     if rule not in EXCLUSION_RULES:
         raise BadInputError(f"There is no exclusion rule {rule!r}. Rules: {', '.join(EXCLUSION_RULES)}.", field="rule")
+
+
+def excluded_at(season: Season, size: int) -> tuple[list[uuid.UUID], list[uuid.UUID]]:
+    """Return the ids of voters and of battles whose exclusion is in force at a tree size."""
+    rows = (
+        Exclusion.objects.filter(season=season, kind="exclude", entry__index__lt=size)
+        .exclude(ended_by__entry__index__lt=size)
+        .values_list("voter_id", "battle_id")
+    )
+    return [voter for voter, _ in rows if voter], [battle for _, battle in rows if battle]

@@ -13,7 +13,8 @@ from arena.services.battles import close_left_battles
 from arena.services.boards import latest_leaderboard, publish_leaderboard
 from arena.services.optouts import pause_and_resume
 from arena.services.quality import judge_season
-from arena.services.recompute import catch_up
+from arena.services.recompute import catch_up, publish_controlled_when_due
+from arena.services.releases import release_when_due
 from arena.services.retirement import apply_removal_rule
 from arena.services.variants import expire_terms
 from webapp.transparency.services import sequence_entries
@@ -23,10 +24,10 @@ REMOVAL_EVERY_H = 24
 
 
 def keep_house() -> None:
-    """Close what was left, end terms, judge voters, apply the removal rule. May run at any time, twice too."""
+    """Close what was left, end terms, judge voters, apply the removal rule, release. May run at any time, twice too."""
     _each_season(close_left_battles, expire_terms, pause_and_resume)
     catch_up()
-    _each_season(judge_and_publish, run_removal_rule)
+    _each_season(judge_and_publish, publish_controlled_when_due, run_removal_rule, release_when_due)
 
 
 def _each_season(*steps: Callable[[Season], object]) -> None:

@@ -37,6 +37,7 @@ from arena.services.boards import latest_leaderboard
 from arena.services.epochs import tree_size
 from arena.services.exclusions import exclude_battle, exclude_voter, include_again
 from arena.services.seasons import current_policy, rules_of
+from arena.services.standing import standing_report
 
 LEAK = "identity-leak"
 MIN_JUDGED = 20  # with so many votes a voter who follows a pattern would have been found
@@ -173,16 +174,17 @@ class QualityReport:
     gates: tuple[Gate, ...]
 
 
-def quality_report(season: Season) -> QualityReport:
-    """Return the report of a season's newest state; it is computed once for each size of the log."""
+def quality_report(season: Season, *, renew: bool = False) -> QualityReport:
+    """Return the report of a season's newest state; a large season's stands until the rank worker renews it."""
     size = tree_size()
-    key = f"arena:quality:{season.pk}:{size}"
-    kept: QualityReport | None = cache.get(key)
-    if kept is not None:
-        return kept
-    report = _report(season, size)
-    cache.set(key, report, KEPT_S)
-    return report
+    return standing_report(
+        f"arena:quality:{season.pk}",
+        size,
+        lambda: _report(season, size),
+        n_votes=lambda report: report.n_votes,
+        kept_s=KEPT_S,
+        renew=renew,
+    )
 
 
 def _report(season: Season, size: int) -> QualityReport:

@@ -10,9 +10,9 @@ from typing import Any
 from django.db import transaction
 
 from arena.answers import ARENA, SIDES, generations_of, turns_of
-from arena.models import Battle, Contestant, TurnText, Verdict, Vote
+from arena.models import Battle, BattleClose, Contestant, Overlap, TurnText, Verdict, Vote
 from arena.services.battles import is_closed
-from arena.services.boards import latest_leaderboard
+from arena.services.boards import latest_ratings
 from webapp.errors import ConflictError
 from webapp.jobs import JobStatus
 from webapp.playground.availability import withdrawn_slugs
@@ -29,9 +29,13 @@ def trace_answers(battle: Battle) -> None:
 
 
 def side_facts(battle: Battle) -> list[dict[str, Any]]:
-    """Return for each side its contestant, rating, experts with routing shares, and length."""
-    board = latest_leaderboard(battle.season)
-    ratings = {row["contestant"]: row for row in board.result["ratings"]} if board else {}
+    """Return for each side its contestant, rating, experts with routing shares, length, and verbatim overlap.
+
+    overlap: the share of the answer that stands word for word in the corpora, 0 to 1; None where it was not, or not
+    yet, measured.
+    """
+    ratings = latest_ratings(battle.season)
+    measured = Overlap.objects.filter(battle=battle).first()
     turns = turns_of(battle)
     facts = []
     for side in SIDES:
@@ -46,6 +50,7 @@ def side_facts(battle: Battle) -> list[dict[str, Any]]:
                 "traces": [g.trace for g in generations if g.trace_id],
                 "generations": generations,
                 "n_characters": sum(len(g.text) for g in generations),
+                "overlap": measured.share(side) if measured else None,
             }
         )
     return facts
@@ -103,11 +108,18 @@ def first_prompts(battles: Iterable[Battle]) -> dict[uuid.UUID, str]:
 
 
 def erase_texts(battle: Battle) -> int:
-    """Erase a closed battle's prompts and answers with their salts; hashes stay in the log, which still verifies."""
+    """Erase a closed battle's prompts and answers with their salts; hashes stay in the log, which still verifies.
+
+    Releases that hold them are closed at once and made again without them.
+    """
+    from arena.services.releases import take_out_texts
+
     if not is_closed(battle):
         raise ConflictError("The battle is open. Close it first.")
     with transaction.atomic():
+        take_out_texts(battle)
         turns = turns_of(battle)
+        BattleClose.objects.filter(battle=battle).exclude(salt="").update(salt="")
         n_erased, _ = TurnText.objects.filter(turn__battle=battle).delete()
         for generation in generations_of(turns):
             trace = generation.trace

@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 from arena.models import Policy, Season
 from arena.policy import Rules
 from webapp.errors import BadInputError, ConflictError, NotFoundError
+from webapp.text import storable
 from webapp.transparency.services import append_entry
 
 MAIN = "main"
@@ -76,7 +77,7 @@ def rules_of(policy: Policy) -> Rules:
 
 def get_season(slug: str | None) -> Season:
     """Return the named season, or the main one. Raises `NotFoundError` with what to do."""
-    season = Season.objects.filter(slug=slug or MAIN).first()
+    season = Season.objects.filter(slug=storable(slug or MAIN)).first()
     if season is None and slug in (None, "", MAIN):
         raise NotFoundError("The arena is not open yet. The operator opens it with manage.py add_contestant.")
     if season is None:

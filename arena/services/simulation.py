@@ -1,7 +1,8 @@
 """Votes by a program, with planted strengths and kinds of voters: for demonstrations and tests.
 
 They go the way of real votes (draw, vote, close, log) in a season that takes no others, so that
-they can never mix with what people said. There are no answers, since nobody reads them.
+they can never mix with what people said. There are no answers, since nobody reads them; how much
+of them stands word for word in corpora is made up like the votes.
 """
 
 from __future__ import annotations
@@ -11,23 +12,30 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from django.db import transaction
 
+from arena.answers import SIDES
 from arena.models import Battle, BattleTurn, CloseKind, Leaderboard, PoolPrompt, Season, TurnText, Verdict, Voter
 from arena.rating import SCALE
 from arena.services.battles import close_battle
-from arena.services.boards import publish_leaderboard
+from arena.services.boards import publish_controlled, publish_leaderboard
 from arena.services.draws import SaltedText, draw_battle
 from arena.services.epochs import current_epoch, reveal_finished_epochs
+from arena.services.overlaps import settings_of, share, write_overlap
 from arena.services.quality import judge_season
 from arena.services.seasons import rules_of
 from arena.services.votes import cast_vote
+from tracer.overlap import MeasuredOverlap
 from webapp.errors import BadInputError
 from webapp.transparency.services import sequence_entries
 
 BATCH = 250
 P_TIE = 0.5
+LEAST_OVERLAP, OVERLAP_RANGE = 0.05, 0.4
+CONCENTRATION = 4  # of the beta distribution of a contestant's shares: wide, so that its effect can be told
+CHARACTERS = (200, 1600)
 PROMPT = "A prompt of the simulation."
 
 
@@ -47,6 +55,8 @@ class Simulation:
 
     strengths: rating points by contestant id. shares: how large a part of the voters has each
     temper. favourite: whom a voter of `favours-one` always prefers; the first of `strengths` by default.
+    overlap_effect: what an answer that is wholly verbatim wins against one that isn't at all, among honest
+    voters, in natural log-odds.
     """
 
     strengths: Mapping[str, float]
@@ -55,12 +65,19 @@ class Simulation:
     shares: Mapping[Temper, float] | None = None
     favourite: str = ""
     seed: int = 0
+    overlap_effect: float = 0.0
 
     def __post_init__(self) -> None:
         if self.n_votes < 1 or self.n_voters < 1:
             raise BadInputError("A simulation needs at least one vote and one voter.")
         if any(share < 0 for share in self.tempers.values()) or sum(self.tempers.values()) <= 0:
             raise BadInputError("The shares of tempers must not be negative, and not all zero.")
+
+    @cached_property
+    def overlaps(self) -> Mapping[str, float]:
+        """Return the share of a contestant's answers that is verbatim in the mean, rising over `strengths`."""
+        n = len(self.strengths)
+        return {name: LEAST_OVERLAP + OVERLAP_RANGE * k / max(n - 1, 1) for k, name in enumerate(self.strengths)}
 
     @property
     def tempers(self) -> Mapping[Temper, float]:
@@ -78,6 +95,7 @@ def simulate_votes(
     if not season.is_simulated:
         raise BadInputError(f"Season {season.slug} is for people. Simulated votes need a season of their own.")
     source = random.Random(simulation.seed)
+    copying = random.Random(f"{simulation.seed}/overlap")  # apart, so that it changes no vote by itself
     voters = _make_voters(simulation, source)
     prompts = list(PoolPrompt.objects.order_by("pk")[:1000])
     n_votes = 0
@@ -99,7 +117,10 @@ def simulate_votes(
                     nonce=source.randbytes(16).hex(),
                     pool_prompt=pooled,
                 )
-                _vote(battle, salted, _verdict(battle, temper, simulation, source))
+                overlap = _overlap(battle, simulation, copying)
+                _vote(battle, salted, _verdict(battle, temper, simulation, source, overlap))
+                if not battle.is_pre_release and settings_of(epoch.policy):
+                    write_overlap(battle, overlap)
                 n_votes += 1
         say(n_votes)
     sequence_entries()
@@ -108,6 +129,7 @@ def simulate_votes(
     if judge_season(season):
         sequence_entries()
         board = publish_leaderboard(season)
+    publish_controlled(season)
     return board
 
 
@@ -126,7 +148,20 @@ def _vote(battle: Battle, prompt: SaltedText, verdict: Verdict) -> None:
     close_battle(battle_id=battle.pk, kind=CloseKind.VOTE)
 
 
-def _verdict(battle: Battle, temper: Temper, simulation: Simulation, source: random.Random) -> Verdict:
+def _overlap(battle: Battle, simulation: Simulation, source: random.Random) -> MeasuredOverlap:
+    """Return made-up numbers for answers that nobody wrote, in no index."""
+    characters = tuple(source.randrange(*CHARACTERS) for _ in SIDES)
+    means = (
+        simulation.overlaps.get(str(name), LEAST_OVERLAP) for name in (battle.contestant_a_id, battle.contestant_b_id)
+    )
+    shares = [source.betavariate(CONCENTRATION * mean, CONCENTRATION * (1 - mean)) for mean in means]
+    covered = tuple(round(n * share) for n, share in zip(characters, shares, strict=True))
+    return MeasuredOverlap(covered, characters, ())
+
+
+def _verdict(
+    battle: Battle, temper: Temper, simulation: Simulation, source: random.Random, overlap: MeasuredOverlap
+) -> Verdict:
     a, b = str(battle.contestant_a_id), str(battle.contestant_b_id)
     if temper is Temper.ALWAYS_LEFT:
         return Verdict.A
@@ -138,6 +173,8 @@ def _verdict(battle: Battle, temper: Temper, simulation: Simulation, source: ran
     if temper is Temper.RANDOM:
         return source.choice([Verdict.A, Verdict.B])
     difference = (simulation.strengths.get(a, 1000.0) - simulation.strengths.get(b, 1000.0)) / SCALE
+    share_a, share_b = map(share, overlap.covered, overlap.characters)
+    difference += simulation.overlap_effect * (share_a - share_b)
     return honest_verdict(1 / (1 + math.exp(-difference)), source)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from django.utils import timezone
 
 from arena.models import Contestant, Leaderboard, Provider, RosterChange, RosterKind, Season, Visibility
-from arena.services.boards import Slice, publish_leaderboard
+from arena.services.boards import publish_leaderboard
 from arena.services.roster import change_roster
 from arena.services.seasons import current_policy, rules_of
+from arena.services.slices import Slice
 from webapp.errors import ConflictError, ForbiddenError, NotFoundError
 from webapp.ownership import Author
 from webapp.transparency.services import sequence_entries

@@ -12,10 +12,12 @@ from django.utils import timezone
 from arena import answers
 from arena.models import Aspect, Verdict, Vote, VoteDetail, Voter
 from arena.services.battles import is_closed, own_open_battle
+from arena.services.first_votes import cast_first_vote, milliseconds_between, vote_body
 from arena.services.seasons import rules_of
 from webapp.errors import BadInputError, ConflictError, NotFoundError
 from webapp.text import storable
 from webapp.transparency.services import append_entry
+from webapp.transparency.soundness import require_sound
 
 MAX_COMMENT_CHARACTERS = 5_000
 TAGS = (
@@ -36,41 +38,48 @@ def cast_vote(*, battle_id: uuid.UUID | str, voter: Voter | None, verdict: str) 
     """Store a verdict with its log entry; within the edit window a second one supersedes the first.
 
     Raises `BadInputError` for an unknown verdict, `ConflictError` before both answers are there,
-    after the reveal, and after the window. Saying the same again changes nothing.
+    after the reveal, and after the window; `LogUnsoundError` while the log is known to be damaged. Saying the same
+    again changes nothing.
     """
     if verdict not in Verdict.values:
         raise BadInputError(f"verdict {verdict!r}: use one of {', '.join(Verdict.values)}.", field="verdict")
+    require_sound()
+    return cast_first_vote(battle_id, voter, verdict) or _cast_locked(battle_id, voter, verdict)
+
+
+def _cast_locked(battle_id: uuid.UUID | str, voter: Voter | None, verdict: str) -> Vote:
+    """Vote under the battle's lock: any vote, or the reason why there is none."""
     with transaction.atomic():
         battle = own_open_battle(battle_id, voter=voter)
-        turns = answers.turns_of(battle)
-        if not battle.voter.is_simulated and not answers.are_ready(turns):
+        if not battle.voter.is_simulated and not answers.are_all_there(battle):
             raise ConflictError("An answer is still being made. Vote when both are there.", code="not-ready")
-        before = Vote.objects.current().filter(battle=battle).first()
+        votes = list(battle.votes.all())
+        superseded = {vote.supersedes_id for vote in votes}
+        before = next((vote for vote in votes if vote.pk not in superseded), None)
         if before is not None and before.verdict == verdict:
             return before
-        first = battle.votes.order_by("created_at").first()
+        first_at = min((vote.created_at for vote in votes), default=None)
         window_s = rules_of(battle.epoch.policy).edit_window_s
         now = timezone.now()
-        if first is not None and (now - first.created_at).total_seconds() > window_s:
+        if first_at is not None and (now - first_at).total_seconds() > window_s:
             raise ConflictError(f"A vote can be changed for {window_s} seconds; they are over.", code="window-over")
-        body = {
-            "season": battle.season.slug,
-            "epoch": battle.epoch.number,
-            "draw_index": battle.draw_index,
-            "battle": str(battle.id),
-            "verdict": verdict,
-            "voter": battle.voter.digest(battle.season),
-        }
+        body = vote_body(
+            season=battle.season,
+            epoch=battle.epoch.number,
+            draw_index=battle.draw_index,
+            battle_id=battle.pk,
+            verdict=verdict,
+            voter=battle.voter,
+        )
         if before is not None:
             body["supersedes"] = str(before.entry_id)
         entry = append_entry(kind="vote", body=body)
-        waited = (now - battle.created_at).total_seconds()
         return Vote.objects.create(
             battle=battle,
             voter=battle.voter,
             verdict=verdict,
             supersedes=before,
-            latency_ms=max(0, min(int(waited * 1000), 2**31 - 1)),
+            latency_ms=milliseconds_between(battle.created_at, now),
             entry=entry,
             created_at=now,
         )

@@ -74,7 +74,10 @@ def _edit_seconds(battle: Battle, window_s: int) -> int:
 
 
 def _revealed(battle: Battle, query: QueryDict) -> dict[str, Any]:
-    facts = side_facts(battle)
+    facts = [
+        {**fact, "overlap_percent": None if fact["overlap"] is None else 100 * fact["overlap"]}
+        for fact in side_facts(battle)
+    ]
     others = how_others_voted(battle)
     chosen = query.get("matches", "")
     traces: list[Trace] = next((fact["traces"] for fact in facts if fact["side"] == chosen), [])

@@ -11,52 +11,68 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
 
-from arena import charts
 from arena.models import Contestant, Leaderboard, Season
 from arena.services import seasons
-from arena.services.boards import Board
+from arena.services.boards import Board, snapshots
+from arena.views.board_pieces import Pieces, kept_pieces, pieces_key, render_pieces
 from arena.views.errors import answer_errors
-from arena.views.slices import find_board, published_board, slice_choices
+from arena.views.slices import find_board, find_published, outline_of, published_board, slice_choices
 
-COLUMNS = ("rank_low", "rank_high", "contestant", "title", "rating", "lower", "upper", "n_votes", "state")
+COLUMNS = (
+    *("rank_low", "rank_high", "contestant", "title", "rating", "lower", "upper", "n_votes", "overlap", "n_overlap"),
+    "state",
+)
 
 
 @require_GET
 @answer_errors
 def leaderboard(request: HttpRequest) -> HttpResponse:
     """Show a season's leaderboard, or any slice of it at any tree size."""
-    return _render(request, find_board(seasons.get_season(request.GET.get("season")), request.GET))
+    season = seasons.get_season(request.GET.get("season"))
+    row = find_published(season, request.GET)
+    return _published(request, row) if row else _render(request, find_board(season, request.GET))
 
 
 @require_GET
 def permalink(request: HttpRequest, board_id: uuid.UUID) -> HttpResponse:
     """Show a published snapshot, which never changes."""
-    row = get_object_or_404(Leaderboard.objects.select_related("season", "policy", "entry"), pk=board_id)
-    return _render(request, published_board(row))
+    rows = Leaderboard.objects.select_related("season", "policy").defer("result", "pairs")
+    return _published(request, get_object_or_404(rows, pk=board_id))
+
+
+def _published(request: HttpRequest, row: Leaderboard) -> HttpResponse:
+    """Show a snapshot; its figures are loaded only when its pieces are not kept."""
+    outline = outline_of(row)
+    key = pieces_key(outline)
+    return _page(request, outline, kept_pieces(key) or _pieces(key, published_board(row)))
+
+
+def keep_newest_board(season: Season) -> None:
+    """Render and keep the pieces of the newest published leaderboard, unless they are."""
+    row = snapshots(season).select_related("season", "policy").defer("result", "pairs").first()
+    if row is None:
+        return
+    key = pieces_key(outline_of(row))
+    if kept_pieces(key) is None:
+        _pieces(key, published_board(row))
 
 
 def _render(request: HttpRequest, board: Board) -> HttpResponse:
+    key = pieces_key(board)
+    return _page(request, board, kept_pieces(key) or _pieces(key, board))
+
+
+def _pieces(key: str, board: Board) -> Pieces:
     contestants = contestants_of(board.season)
-    rows = board_rows(board, contestants)
-    titles = {key: c.shown_title for key, c in contestants.items()}
-    ranked = [row["contestant"] for row in board.result["ratings"]]
-    win_rates, counts = charts.heat_maps(ranked, board.pairs, titles)
+    return render_pieces(key, board, board_rows(board, contestants), contestants)
+
+
+def _page(request: HttpRequest, board: Board, pieces: Pieces) -> HttpResponse:
     context = {
         "season": board.season,
         "seasons": Season.objects.all(),
         "board": board,
-        "rows": rows,
-        "unrankable": [
-            {"contestant": contestants[row["contestant"]], "reason": row["reason"]}
-            for row in board.result["unrankable"]
-            if row["contestant"] in contestants
-        ],
-        "plot": charts.interval_plot(board.result["ratings"], titles),
-        "maps": (("Win rates, in per cent (row against column, ties half)", win_rates), ("Battles", counts))
-        if board.pairs
-        else (),
-        "level_percent": f"{100 * board.result['method']['level']:g}",
-        "effects": board.result["method"].get("covariate_effects", []),
+        "pieces": pieces,
         "choices": slice_choices(),
         "query": request.GET,
         "filters": dict(board.chosen.filters),
@@ -74,9 +90,13 @@ def board_rows(board: Board, contestants: dict[str, Contestant]) -> list[dict[st
     """Return the ranked rows with what a reader needs beside the numbers."""
     flips = {pair["upper"]: pair["votes_to_flip"] for pair in board.result["method"].get("neighbours", [])}
     rates = _win_rates(board.pairs)
+    shares = board.result.get("overlap", {}).get("contestants", {})
     return [
         {
             **row,
+            "overlap": shares.get(row["contestant"], {}).get("share"),
+            "overlap_percent": 100 * shares.get(row["contestant"], {}).get("share", 0),
+            "n_overlap": shares.get(row["contestant"], {}).get("n", 0),
             "object": contestants[row["contestant"]],
             "state": state_of(contestants[row["contestant"]]),
             "win_percent": rates.get(row["contestant"]),

@@ -11,8 +11,9 @@ from django.views.decorators.http import require_GET
 
 from arena import charts
 from arena.models import Battle, Contestant, Leaderboard, Vote
-from arena.services.boards import Slice, latest_leaderboard
+from arena.services.boards import latest_leaderboard
 from arena.services.roster import get_provider
+from arena.services.slices import OVERLAP, Slice
 from arena.services.variants import find_contestant
 from arena.views.boards import contestants_of, state_of
 from arena.views.errors import answer_errors
@@ -32,7 +33,7 @@ def contestant(request: HttpRequest, contestant_id: uuid.UUID) -> HttpResponse:
     found = find_contestant(contestant_id, author=author)
     history = []
     snapshots = Leaderboard.objects.filter(season=found.season, slice_key=Slice().key).defer("pairs")
-    for board in reversed(snapshots.order_by("-created_at")[:MAX_HISTORY]):
+    for board in reversed(snapshots.order_by("-tree_size", "-created_at")[:MAX_HISTORY]):
         own = next((row for row in board.result["ratings"] if row["contestant"] == str(found.pk)), None)
         if own is not None:
             history.append({"board": board, **own})
@@ -46,8 +47,15 @@ def contestant(request: HttpRequest, contestant_id: uuid.UUID) -> HttpResponse:
         "history": history,
         "line": line,
         "opponents": _opponents(found),
+        "overlap": _overlap(found, history[-1]["board"]) if history else None,
     }
     return render(request, "arena/contestant.html", context)
+
+
+def _overlap(found: Contestant, board: Leaderboard) -> dict[str, Any] | None:
+    """Return which part of its answers stands in the corpora, as a board has it; None where nothing was measured."""
+    own = board.result.get(OVERLAP, {}).get("contestants", {}).get(str(found.pk))
+    return {"percent": 100 * own["share"], "n": own["n"]} if own else None
 
 
 def _experts(found: Contestant) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from arena.policy import EXCLUSION_RULES, ROSTER_RULES
+from arena.services.audit.limits import limits_of
 from arena.services.seasons import current_policy, get_season
 from arena.views.errors import answer_errors
 
@@ -24,6 +25,7 @@ def method(request: HttpRequest) -> HttpResponse:
         "parameters": sorted(policy.rules.items()),
         "exclusion_rules": EXCLUSION_RULES,
         "roster_rules": ROSTER_RULES,
+        "limits": limits_of(season),
         "versions": season.policies.select_related("entry").order_by("-version"),
     }
     return render(request, "arena/method.html", context)

@@ -9,8 +9,9 @@ from django.core.cache import cache
 from django.http import QueryDict
 
 from arena.models import Leaderboard, PoolPrompt, Season
-from arena.services.boards import FILTERS, Board, Slice, compute_board, latest_leaderboard
+from arena.services.boards import Board, compute_board, latest_leaderboard, snapshots
 from arena.services.epochs import tree_size
+from arena.services.slices import FILTERS, Slice
 from webapp.errors import BadInputError
 
 CACHED_S = 3600
@@ -23,8 +24,9 @@ def read_slice(query: QueryDict) -> Slice:
         both_bad=query.get("both_bad", "1") != "0",
         include_excluded=query.get("include_excluded") == "1",
         style=query.get("style") == "1",
-        since=_day(query, "since"),
-        until=_day(query, "until"),
+        overlap=query.get("overlap") == "1",
+        since=read_day(query, "since"),
+        until=read_day(query, "until"),
     )
 
 
@@ -36,7 +38,8 @@ def read_tree_size(query: QueryDict) -> int | None:
     return int(raw) if raw else None
 
 
-def _day(query: QueryDict, name: str) -> date | None:
+def read_day(query: QueryDict, name: str) -> date | None:
+    """Return the day that a query names."""
     raw = query.get(name, "")
     try:
         return date.fromisoformat(raw) if raw else None
@@ -44,11 +47,22 @@ def _day(query: QueryDict, name: str) -> date | None:
         raise BadInputError(f"{name} must be a day like 2026-11-26.", field=name) from error
 
 
+def find_published(season: Season, query: QueryDict) -> Leaderboard | None:
+    """Return the newest published snapshot of the slice, without its figures until they are looked at.
+
+    Published are the plain leaderboard and the one controlled for overlap.
+    """
+    chosen = read_slice(query)
+    if read_tree_size(query) is not None or not chosen.is_published:
+        return None
+    return snapshots(season, chosen).select_related("season", "policy").defer("result", "pairs").first()
+
+
 def find_board(season: Season, query: QueryDict) -> Board:
-    """Return the newest published leaderboard for the plain query, else a board made on demand and kept a while."""
+    """Return the newest published snapshot of the slice, else a board made on demand and kept a while."""
     chosen, size = read_slice(query), read_tree_size(query)
-    if chosen.is_default and size is None:
-        published = latest_leaderboard(season)
+    if chosen.is_published and size is None:
+        published = latest_leaderboard(season, chosen)
         if published is not None:
             return published_board(published)
     size = tree_size() if size is None else size
@@ -65,15 +79,32 @@ def find_board(season: Season, query: QueryDict) -> Board:
 
 def published_board(row: Leaderboard) -> Board:
     """Return a published snapshot as a board."""
+    return Board(
+        row.season,
+        slice_of(row),
+        row.tree_size,
+        row.policy,
+        row.n_votes,
+        row.input_digest,
+        row.result,
+        row.pairs,
+        row,
+    )
+
+
+def outline_of(row: Leaderboard) -> Board:
+    """Return a published snapshot without its figures, which are not loaded."""
+    return Board(row.season, slice_of(row), row.tree_size, row.policy, row.n_votes, row.input_digest, {}, [], row)
+
+
+def slice_of(row: Leaderboard) -> Slice:
+    """Return the slice of a published snapshot."""
     values = dict(row.parameters["slice"])
     values["filters"] = tuple(sorted(values["filters"].items()))
     for name in ("since", "until"):
         values[name] = date.fromisoformat(values[name]) if values[name] else None
     values["pre_release"] = tuple(values["pre_release"])
-    chosen = Slice(**values)
-    return Board(
-        row.season, chosen, row.tree_size, row.policy, row.n_votes, row.input_digest, row.result, row.pairs, row
-    )
+    return Slice(**values)
 
 
 def slice_choices() -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 // The battle page: nonce, both answers while they are made, tabs on narrow screens, keys of the verdicts.
 (() => {
   "use strict";
+  const LOST = "The connection was lost; trying again …";
   for (const field of document.querySelectorAll("[data-nonce]")) {
     if (field.value) continue;
     const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -88,10 +89,13 @@
       enhance();
       live.textContent = page.querySelector("[data-live]").textContent;
     });
+    source.addEventListener("open", () => {
+      if (live.textContent === LOST) live.textContent = "Both contestants are answering …";
+    });
     source.addEventListener("error", () => {
       live.textContent = source.readyState === EventSource.CLOSED
         ? "The connection ended. Reload the page to see the answers."
-        : "The connection was lost; trying again …";
+        : LOST;
     });
   }
 })();

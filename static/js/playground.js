@@ -2,6 +2,7 @@
 // then takes the finished page's answer and its trace.
 (() => {
   "use strict";
+  const LOST = "The connection was lost; trying again …";
   const answer = document.getElementById("answer");
   if (!answer || !answer.dataset.stream) return;
   const text = answer.querySelector("[data-answer]");
@@ -59,10 +60,13 @@
       htmx.process(traced);
     }
   });
+  source.addEventListener("open", () => {
+    if (live.textContent === LOST) live.textContent = "Answering …";
+  });
   source.addEventListener("error", () => {
     live.textContent = source.readyState === EventSource.CLOSED
       ? "The connection ended. Reload the page to see the answer."
-      : "The connection was lost; trying again …";
+      : LOST;
   });
   if (matches) {
     matches.addEventListener("matches", (event) => {

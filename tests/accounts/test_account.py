@@ -128,3 +128,16 @@ def test_sign_in_elsewhere_is_on_when_its_client_is_set() -> None:
     assert "orcid" not in providers
     with pytest.raises(ImproperlyConfigured, match="FAIRGROUND_ORCID_CLIENT"):
         social_providers({"FAIRGROUND_ORCID_CLIENT": "no colon"})
+
+
+@pytest.mark.parametrize("provider", ["github", "orcid", "oidc/huggingface"])
+def test_sign_in_elsewhere_that_is_not_set_up_is_no_address_of_the_site(
+    db: None, client: Client, provider: str
+) -> None:
+    assert client.get(f"/account/{provider}/login/").status_code == 404
+    assert client.post(f"/account/{provider}/login/").status_code == 404
+
+
+def test_menu_of_the_account_offers_other_sign_ins_only_where_there_are_any(researcher: User, client: Client) -> None:
+    client.force_login(researcher)
+    assert "Other sign-ins" not in client.get("/account/").content.decode()

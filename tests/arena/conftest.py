@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.core.cache import cache
 
 from arena.models import Battle, Contestant, Provider, Season, Voter
 from arena.onboarding import CHECKS
@@ -17,6 +18,12 @@ from webapp.playground.models import Checkpoint
 from webapp.transparency.services import sequence_entries
 
 RULES = Rules(min_votes=1, draws_per_epoch=5)
+
+
+@pytest.fixture(autouse=True)
+def forgetful_cache() -> None:
+    """Let no test find what another noted of a season with the same key: what was published, counted or seen."""
+    cache.clear()
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,13 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
 
 from arena.models import Battle, BattleClose, Contestant, Epoch, EpochReveal, Season, Vote, Voter
 from arena.sampling import draw_pair
-from arena.services import battles, seasons, votes
+from arena.services import battles, reveal, seasons, votes
 from arena.services.epochs import reveal_finished_epochs, table_of
 from tests.arena.conftest import RULES, Enter, answered, battled, eligible_voter
 from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
@@ -190,3 +191,22 @@ def test_what_is_left_is_closed(season: Season, trio: list[Contestant], voter: V
         assert battles.close_left_battles(season) == 2
     assert Battle.objects.get(pk=voted.pk).close.kind == "vote"
     assert Battle.objects.get(pk=left.pk).close.kind == "abandoned"
+
+
+def test_salt_of_the_answers_is_forgotten_with_them_and_nothing_else_changes(
+    season: Season, trio: list[Contestant], voter: Voter
+) -> None:
+    first, second = battled(season, voter), battled(season, voter)
+    before = {close.battle_id: close for close in BattleClose.objects.all()}
+    assert all(len(close.salt) == 64 for close in before.values())
+    reveal.erase_texts(first)
+    after = {close.battle_id: close for close in BattleClose.objects.all()}
+    assert (after[first.pk].salt, after[second.pk].salt) == ("", before[second.pk].salt)
+    reveal.erase_texts(first)
+    rows = BattleClose.objects.filter(battle=second)
+    for change in ({"salt": "ab" * 32}, {"kind": "skip", "salt": ""}, {"reason": "x", "salt": ""}, {"kind": "vote"}):
+        with pytest.raises(IntegrityError, match="written once"), transaction.atomic():
+            rows.update(**change)
+    with pytest.raises(IntegrityError, match="written once"), transaction.atomic():
+        BattleClose.objects.filter(battle=first).update(salt="ab" * 32)
+    assert BattleClose.objects.get(battle=second).salt == before[second.pk].salt

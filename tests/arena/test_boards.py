@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from django.db import transaction
 from hypothesis import given
@@ -14,9 +17,11 @@ from arena.models import Contestant, Leaderboard, RosterChange, Season, Vote, Vo
 from arena.policy import Rules
 from arena.rating import RatingOptions, VoteTable, rate
 from arena.services import boards, recompute, retirement, seasons
-from arena.services.boards import Slice
 from arena.services.exclusions import exclude_voter, include_again
+from arena.services.slices import Slice
+from arena.services.vote_rows import VoteRow
 from tests.arena.conftest import RULES, battled, eligible_voter
+from tests.arena.counted_votes import columns_of
 from webapp.errors import BadInputError
 from webapp.transparency.models import Entry
 from webapp.transparency.services import sequence_entries
@@ -46,7 +51,8 @@ def test_board_equals_a_rating_of_the_votes(voted: Season, trio: list[Contestant
         voter=[str(v.voter_id) for v in rows],
         contestants=[str(c.pk) for c in trio],
     )
-    assert board.result == rate(table, RatingOptions(min_votes=1, flips=True)).to_dict()
+    rated = rate(table, RatingOptions(min_votes=1, flips=True)).to_dict()
+    assert board.result == {**rated, "overlap": {"n_without": 12, "contestants": {}}}
     assert board.n_votes == 12
 
 
@@ -69,6 +75,39 @@ def test_snapshot_is_published_once_for_the_same_votes(voted: Season, voter: Vot
     assert recompute.catch_up() == 1
     assert Leaderboard.objects.count() == 2
     assert [e.body["n_votes"] for e in Entry.objects.filter(kind="board").order_by("serial")] == [12, 13]
+
+
+@pytest.mark.parametrize(("votes_a_second", "stands_s"), [(1, 12), (0.01, 600)])
+def test_large_board_stands_for_a_while_and_is_published_then(
+    voted: Season, voter: Voter, monkeypatch: pytest.MonkeyPatch, votes_a_second: float, stands_s: int
+) -> None:
+    monkeypatch.setattr(recompute, "VOTES_A_SECOND", votes_a_second)
+    recompute.recompute(voted.pk)
+    board = Leaderboard.objects.get()
+    battled(voted, voter)
+    sequence_entries()
+
+    def n_boards_at(seconds: float) -> int:
+        now = board.created_at + timedelta(seconds=seconds)
+        monkeypatch.setattr(recompute, "timezone", SimpleNamespace(now=lambda: now))
+        assert recompute.recompute(voted.pk) == voted
+        recompute.catch_up()
+        return Leaderboard.objects.count()
+
+    assert [n_boards_at(seconds) for seconds in (0, stands_s - 1)] == [1, 1]
+    assert n_boards_at(stands_s) == 2
+    assert board.n_votes == 12
+
+
+def test_clock_that_steps_back_holds_no_board_up(voted: Season, voter: Voter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recompute, "VOTES_A_SECOND", 1)
+    board = boards.publish_leaderboard(voted)
+    battled(voted, voter)
+    sequence_entries()
+    before = board.created_at - timedelta(seconds=1)
+    monkeypatch.setattr(recompute, "timezone", SimpleNamespace(now=lambda: before))
+    recompute.recompute(voted.pk)
+    assert Leaderboard.objects.count() == 2
 
 
 def test_past_state_is_computed_when_a_tree_size_is_named(voted: Season, voter: Voter) -> None:
@@ -152,13 +191,16 @@ def test_style_is_controlled_for_as_far_as_votes_tell_it_apart(season: Season, t
     ids = [str(c.pk) for c in trio]
     pairs = [(a, b) for a in ids for b in ids if a != b]
     votes = [
-        boards.VoteRow(n, str(n), *pair, verdict, "1/3", f"v{n}")
+        VoteRow(n, str(n), *pair, verdict, "1/3", f"v{n}")
         for n, (pair, verdict) in enumerate((p, v) for p in pairs for v in ("a", "b"))
     ]
     policy = seasons.current_policy(season)
-    separated = {"characters": [1.0 if v.verdict == "a" else -1.0 for v in votes], "bold": [0.0, 1.0] * 6}
+    separated = {
+        "characters": np.array([1.0 if v.verdict == "a" else -1.0 for v in votes]),
+        "bold": np.array([0.0, 1.0] * 6),
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boards, "_style_columns", lambda votes: dict(separated))
-        result = boards.rate_votes(votes, ids, boards.Slice(style=True), policy)
+        result = boards.rate_votes(columns_of(votes), ids, Slice(style=True), policy)
     assert {r.contestant for r in result.ratings} == set(ids)
     assert "covariate_effects" not in result.to_dict()["method"] or not result.to_dict()["method"]["covariate_effects"]

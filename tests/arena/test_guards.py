@@ -11,8 +11,10 @@ from django.db import DatabaseError, IntegrityError, connection, models, transac
 from arena.guards import GUARDS, WRITTEN_ONCE
 from arena.models import Contestant, Provider, RosterChange, Season, Vote, Voter
 from arena.services import battles, boards, roster, seasons, variants, votes
+from arena.services.slices import Slice
 from tests.arena.conftest import RULES, Enter, answered, battled, eligible_voter
 from webapp.errors import ConflictError
+from webapp.playground.models import Generation
 from webapp.transparency.services import sequence_entries
 
 pytestmark = pytest.mark.django_db
@@ -97,6 +99,19 @@ def test_guards_know_every_unique_column() -> None:
         assert single | several == known, table
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="the guard is PostgreSQL's; on SQLite nothing crosses a vote")
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_vote_waits_for_both_answers(season: Season, trio: list[Contestant], voter: Voter, side: str) -> None:
+    battle = answered(battles.start_battle(season=season, voter=voter, prompt="Return"))
+    late = Generation.objects.filter(pk=getattr(battle.turns.get(), f"generation_{side}_id"))
+    late.update(status="running")
+    values = {"battle": battle, "voter": voter, "verdict": "b", "entry_id": battle.entry_id}
+    with pytest.raises(IntegrityError, match="every answer is there"), transaction.atomic():
+        Vote.objects.create(**values)
+    late.update(status="done")
+    Vote.objects.create(**values)
+
+
 def test_one_vote_per_battle_and_voter(season: Season, trio: list[Contestant], voter: Voter) -> None:
     battle = answered(battles.start_battle(season=season, voter=voter, prompt="Return"))
     vote = votes.cast_vote(battle_id=battle.id, voter=voter, verdict="a")
@@ -170,13 +185,13 @@ def test_private_rating_stands_before_a_variant_leaves(
     for _ in range(12):
         battled(season, voter)
     sequence_entries()
-    public = boards.compute_board(season, boards.Slice())
+    public = boards.compute_board(season, Slice())
     assert str(variant.pk) not in str(public.result)
     change = variants.launch(variant)
     assert change.board is not None
     assert str(variant.pk) in str(change.board.result)
     assert change.board.result_digest
-    after = boards.compute_board(season, boards.Slice())
+    after = boards.compute_board(season, Slice())
     assert after.n_votes == public.n_votes, "early votes never count"
     assert {"contestant": str(variant.pk), "reason": "no votes"} in after.result["unrankable"]
     with pytest.raises(ConflictError):

@@ -12,6 +12,7 @@ from arena.models import Contestant, Season, Voter
 from arena.services import battles, boards, epochs, seasons, variants, votes
 from arena.services.exclusions import exclude_voter, include_again
 from arena.services.roster import change_roster
+from arena.services.slices import Slice
 from tests.arena.conftest import RULES, Enter, answered, battled, eligible_voter
 from webapp.transparency import verify
 from webapp.transparency.services import sequence_entries
@@ -48,8 +49,8 @@ def test_verifier_finds_nothing_when_a_season_holds_everything(
     sequence_entries()
     epochs.reveal_finished_epochs(season)
     boards.publish_leaderboard(season)
-    boards.publish_leaderboard(season, boards.Slice(both_bad=False))
-    boards.publish_leaderboard(season, boards.Slice(include_excluded=True))
+    boards.publish_leaderboard(season, Slice(both_bad=False))
+    boards.publish_leaderboard(season, Slice(include_excluded=True))
     call_command("export_log", str(tmp_path / "export"), stdout=io.StringIO())
     report = verify.verify(tmp_path / "export")
     assert [str(w) for w in report.findings] == []

@@ -170,3 +170,24 @@ def test_refuses_files_that_cannot_be_opened(tmp_path: Path) -> None:
 def test_wants_a_file() -> None:
     with pytest.raises(CommandError, match="--votes"):
         run()
+
+
+RELEASED = """{"model_a":"x","model_b":"y","winner":"model_a","status":"counted","draw_index":0,"leaf_index":1}
+{"model_a":"y","model_b":"x","winner":"model_a","status":"counted","draw_index":1,"leaf_index":2}
+{"model_a":"x","model_b":"y","winner":"model_a","status":"excluded:random","draw_index":2,"leaf_index":3}
+{"model_a":"x","model_b":"y","winner":"model_a","status":"pre-release","draw_index":3,"leaf_index":4}
+"""
+
+
+def test_rates_of_a_release_what_counts(tmp_path: Path) -> None:
+    path = tmp_path / "released.jsonl"
+    path.write_text(RELEASED, encoding="utf-8")
+    assert [row["n_votes"] for row in rated("--votes", path)["ratings"]] == [2, 2]
+    path.write_text(RELEASED.replace("leaf_index", "line"), encoding="utf-8")
+    assert rated("--votes", path)["method"]["n_votes"] == 4, "the status of other files means something else"
+    path.write_text(RELEASED.replace("counted", "pre-release"), encoding="utf-8")
+    with pytest.raises(CommandError, match="holds no vote that counts"):
+        run("--votes", path)
+    path.write_text(RELEASED.replace("excluded:random", "set aside"), encoding="utf-8")
+    with pytest.raises(CommandError, match=r"line 3: unknown status 'set aside'"):
+        run("--votes", path)

@@ -15,6 +15,7 @@ import yaml
 from django.core.management import get_commands, load_command_class
 from django.urls import resolve
 
+from tests.conftest import REQUIRED
 from webapp.environment import KNOWN
 from webapp.operations.metrics import SiteCollector
 
@@ -46,6 +47,18 @@ def test_units_start_what_the_compose_file_starts() -> None:
 
     assert by_compose - {"migrate"} == by_units
     assert "manage.py migrate" in units()["fairground-web.service"]
+
+
+def test_modules_are_compiled_once_though_code_is_read_only() -> None:
+    for name, unit in units().items():
+        if "ExecStart=" in unit:
+            assert "Environment=PYTHONPYCACHEPREFIX=/var/cache/fairground/" in unit, name
+            assert "CacheDirectory=fairground" in unit, name
+    image = (DEPLOY / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (\w+) \1$", image, re.MULTILINE)
+    packages = [name for name in copied if list((ROOT / name).glob("*.py"))]
+    assert packages
+    assert f"RUN python -m compileall -q {' '.join(packages)}" in image.partition("\nUSER ")[0]
 
 
 def test_exactly_one_service_sends_periodic_jobs() -> None:
@@ -131,8 +144,11 @@ def test_every_stream_of_the_site_is_among_them() -> None:
         assert re.search(pattern[1], "/" + re.sub(r"<[^>]+>", "x", route)), route
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
 def test_systemd_takes_the_units() -> None:
+    if shutil.which("systemd-analyze") is None:
+        if "systemd" in REQUIRED:
+            pytest.fail("systemd-analyze is not installed (Debian: systemd)")
+        pytest.skip("systemd-analyze is not installed (Debian: systemd)")
     found = subprocess.run(
         ["systemd-analyze", "verify", *map(str, sorted((DEPLOY / "systemd").iterdir()))],
         capture_output=True,

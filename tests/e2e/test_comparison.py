@@ -12,11 +12,11 @@ from tests.e2e.test_playground import LONG_MS, PROMPT, assert_accessible
 pytestmark = pytest.mark.browser
 
 
-def fill(page: Page) -> None:
+def fill(page: Page, n_tokens: int = 24) -> None:
     page.goto("/playground/")
     page.get_by_label("Prompt", exact=True).fill(PROMPT)
     page.get_by_text("Settings", exact=True).click()
-    page.get_by_label("New tokens at most").fill("24")
+    page.get_by_label("New tokens at most").fill(str(n_tokens))
     page.get_by_text("Compare masks").click()
 
 
@@ -35,6 +35,20 @@ def test_two_masks_are_read_side_by_side(page: Page) -> None:
     expect(page.get_by_text("All 2 answers are done.")).to_be_visible(timeout=LONG_MS)
     expect(page.get_by_role("button", name="Show matches of all")).not_to_be_visible()
     assert_accessible(page)
+
+
+def test_both_sides_stream_into_the_page(page: Page) -> None:
+    fill(page, 320)
+    page.get_by_role("checkbox", name="NumPy", exact=False).last.uncheck()
+    page.get_by_role("button", name="Compare both masks").click()
+    sides = page.locator("[data-side]")
+    for number in range(2):
+        expect(sides.nth(number)).not_to_be_empty(timeout=LONG_MS)
+    expect(page.get_by_text("0 of 2 answers are done")).to_be_visible()
+    half = sides.first.inner_text()
+    expect(page.get_by_text("All 2 answers are done.")).to_be_visible(timeout=LONG_MS)
+    assert sides.first.inner_text().startswith(half.rstrip()[:40])
+    expect(page.get_by_role("article", name="B: without NumPy")).to_contain_text("of the words are shared")
 
 
 def test_each_expert_is_left_out_in_turn_on_a_phone(phone: Page) -> None:

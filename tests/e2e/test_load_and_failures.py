@@ -92,9 +92,11 @@ def ask(client: httpx.Client, **changes: Any) -> str:
 
 
 def read_tokens(lines: Iterator[str], n: int | None = None) -> list[str]:
-    """Read texts of a stream: `n` of them, or all up to its end."""
+    """Read texts of a stream: `n` of them, or all up to its end. An answer that never comes fails after two minutes."""
     texts: list[str] = []
-    for line in lines:
+    deadline = time.monotonic() + 120
+    for line in lines:  # signs of life among them
+        assert time.monotonic() < deadline
         if line.startswith("data: ") and "text" in (data := json.loads(line[6:])):
             texts.append(data["text"])
             if len(texts) == n:

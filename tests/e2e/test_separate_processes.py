@@ -21,9 +21,10 @@ import yaml
 
 from tests.conftest import REQUIRED
 from tests.e2e.conftest import ROOT, free_port, wait_until_answering
+from tests.redis_databases import own_database
 
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432")
-REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/14")
+REDIS = own_database(os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/14"))
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 
 
@@ -214,3 +215,41 @@ def test_worker_logs_the_id_of_the_request_that_asked(site: str, logs: Path) -> 
         time.sleep(0.1)
     lines = [line for line in (logs / "worker-trace").read_text().splitlines() if "slow trace" in line]
     assert any(f"request_id={asked.headers['X-Request-ID']}" in line for line in lines)
+
+
+def traced(client: httpx.Client) -> dict[str, Any]:
+    asked = client.post("/api/v1/traces/", json={"text": "See how the carousel turns."}).raise_for_status()
+    return finished(client, asked.headers["Location"])
+
+
+def test_workers_keep_their_connections_between_tasks(site: str, environment: dict[str, str]) -> None:
+    begun = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+    with httpx.Client(base_url=site, timeout=60) as client, psycopg.connect(environment["DATABASE_URL"]) as database:
+        database.autocommit = True
+
+        def n_sessions() -> int:
+            time.sleep(1.5)  # PostgreSQL counts a session once it was idle for a second
+            row = database.execute(begun).fetchone()
+            assert row is not None
+            return int(row[0])
+
+        for _ in range(4):
+            traced(client)
+        before = n_sessions()
+        for _ in range(20):
+            assert traced(client)["status"] == "done"
+        assert n_sessions() - before < 10
+
+
+def test_connections_that_break_between_requests_cost_nobody_an_answer(site: str, environment: dict[str, str]) -> None:
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+    with httpx.Client(base_url=site, timeout=60) as client, psycopg.connect(environment["DATABASE_URL"]) as database:
+        database.autocommit = True
+        for _ in range(5):
+            traced(client)
+            ended = database.execute(f"SELECT pg_terminate_backend(pid) {others}").fetchall()
+            assert len(ended) >= 2
+            trace = traced(client)
+            assert trace["status"] == "done"
+            row = database.execute("SELECT n_starts FROM tracer_trace WHERE id = %s", [trace["id"]]).fetchone()
+            assert row == (1,)

@@ -285,7 +285,9 @@ def test_clients_take_turns_when_one_has_queued_many(checkpoint: LoadedCheckpoin
         assert many[-1].result().reason == "length"
 
 
-def test_logits_are_the_same_to_the_last_bit_whatever_else_is_in_the_batch(checkpoint: LoadedCheckpoint) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_logits_are_the_same_to_the_last_bit_whatever_else_is_in_the_batch(checkpoint_path: Path, dtype: str) -> None:
+    checkpoint = load_checkpoint(checkpoint_path, dtype=dtype)
     decoder = checkpoint.decoder
     cache = decoder.new_cache(64 * 64)
     texts = [TEXT[start : start + 2 + 17 * start] for start in range(9)]

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 def filled(cache: KeyValueCache, extent: Extent) -> torch.Tensor:
-    return cache.keys[0][0, extent.start : extent.start + extent.n_tokens, 0]
+    return cache.layers[0][0, extent.start : extent.start + extent.n_tokens, 0]
 
 
 @given(st.lists(st.one_of(st.integers(1, 400), st.integers(-6, -1)), max_size=40))

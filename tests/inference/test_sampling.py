@@ -50,7 +50,7 @@ def test_seed_fixes_the_draw(logits: list[float], seed: int, top_p: float) -> No
 
 
 @given(st.integers(0, 1000), st.sampled_from([0.01, 0.3, 0.9, 0.95, 0.999, 0.9999999]), st.floats(0.05, 5))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_nucleus_of_a_large_vocabulary_is_that_of_a_full_sort(seed: int, top_p: float, spread: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = (torch.randn(5000, generator=generator, dtype=torch.float64) * spread).round(decimals=1)  # with many ties

@@ -190,7 +190,7 @@ def test_names_each_queue_without_a_worker_and_a_missing_beat(
 
     found = faults("workers")
 
-    assert [finding.check for finding in found] == ["worker model", "worker rank", "beat"]
+    assert [finding.check for finding in found] == ["worker build", "worker model", "worker rank", "beat"]
     assert all(finding.remedy for finding in found)
 
 
@@ -205,7 +205,7 @@ def test_names_settings_that_show_code_to_strangers(settings: Any) -> None:
 def test_warns_of_jobs_that_wait_too_long() -> None:
     Trace.objects.create(text=SENTENCE, corpora=[], parameters={}, created_at=timezone.now() - timedelta(minutes=9))
 
-    (finding, _) = list(run_checks({"jobs": checks.check_jobs}))
+    finding, *_ = run_checks({"jobs": checks.check_jobs})
 
     assert finding.level is Level.WARNING
     assert "9 min" in finding.detail

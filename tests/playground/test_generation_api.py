@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.test import AsyncClient, Client
 
 from webapp.errors import BadInputError
-from webapp.playground import services
+from webapp.playground import making, services
 from webapp.playground.models import Checkpoint, Generation
 
 
@@ -88,7 +88,7 @@ def test_fails_when_the_checkpoint_was_replaced_meanwhile(client: Client, checkp
 
 def test_fails_when_its_worker_died_twice(client: Client, checkpoint: Checkpoint) -> None:
     ask(client, prompt="Return")
-    Generation.objects.update(n_starts=services.MAX_STARTS)
+    Generation.objects.update(n_starts=making.MAX_STARTS)
     services.run_generation(Generation.objects.get().id)
     assert Generation.objects.get().status == "failed"
 

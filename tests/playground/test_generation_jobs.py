@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,12 +13,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from tests.looks import look_twice
+from tests.tracer.conftest import MakeCorpus, make_corpus, tokenizer_path
 from webapp.inference import FinishReason, GenerationHandle, GenerationRequest
+from webapp.jobs import JobStatus
 from webapp.ownership import Author
-from webapp.playground import services
+from webapp.playground import making, services
 from webapp.playground.bus import token_bus
 from webapp.playground.models import Checkpoint, Generation
+from webapp.playground.turns import whose_turn
 
+__all__ = ["make_corpus", "tokenizer_path"]  # fixtures
 OWN = Author(session_digest="d" * 64)
 
 
@@ -32,15 +38,25 @@ def set_running(generation: Generation, *, silent_for_s: float, n_starts: int = 
     Generation.objects.filter(pk=generation.pk).update(status="running", n_starts=n_starts, heartbeat_at=heartbeat)
 
 
-def test_second_message_leaves_an_answer_in_hand_alone(generation: Generation) -> None:
-    set_running(generation, silent_for_s=5)
-    services.run_generation(generation.id)
+def look_for_silent() -> int:
+    return services.requeue_unfinished(older_than_s=120)
+
+
+@pytest.mark.parametrize("silent_for_s", [5, 3600, -3600])
+@pytest.mark.parametrize("run", [services.run_generation, services.run_in_turn])
+def test_second_message_leaves_an_answer_in_hand_alone_whatever_the_clock_says(
+    generation: Generation, silent_for_s: int, run: Callable[[uuid.UUID], None]
+) -> None:
+    set_running(generation, silent_for_s=silent_for_s)
+    assert look_for_silent() == 0
+    run(generation.id)
     generation.refresh_from_db()
     assert (generation.status, generation.n_starts) == ("running", 1)
 
 
 def test_answer_whose_worker_is_silent_is_taken_over(generation: Generation) -> None:
-    set_running(generation, silent_for_s=services.ABANDONED_S + 1)
+    set_running(generation, silent_for_s=5)
+    assert look_twice(look_for_silent, apart_s=121) == 1
     services.run_generation(generation.id)
     generation.refresh_from_db()
     assert (generation.status, generation.n_starts) == ("done", 2)
@@ -50,8 +66,8 @@ def test_requeueing_gives_abandoned_answers_back_and_leaves_the_others(generatio
     done = services.start_generation(prompt="Return a", max_tokens=2)
     services.run_generation(done.id)
     set_running(generation, silent_for_s=200)
-    assert services.requeue_unfinished(older_than_s=120) == 1
-    assert services.requeue_unfinished(older_than_s=120) == 0
+    assert look_twice(look_for_silent, apart_s=121) == 1
+    assert look_for_silent() == 0
     generation.refresh_from_db()
     assert generation.status == "pending"
     services.run_generation(generation.id)
@@ -60,16 +76,35 @@ def test_requeueing_gives_abandoned_answers_back_and_leaves_the_others(generatio
     assert (done.status, generation.status) == ("done", "done")
 
 
+def test_answers_shared_at_once_are_as_if_each_was_shared(generation: Generation, make_corpus: MakeCorpus) -> None:
+    make_corpus()
+    second = services.start_generation(prompt="Return a", max_tokens=2, author=OWN)
+    others = services.start_generation(prompt="Return a", max_tokens=2, author=Author(session_digest="e" * 64))
+    made_all = Generation.objects.filter(pk__in=[generation.pk, second.pk, others.pk])
+    made_all.update(text="the carousel turns", status=JobStatus.DONE)
+    traces = [services.trace_generation(made.id, author=made.owner) for made in (generation, others)]
+    services.share_generations([generation.id, second.id, others.id], author=OWN, visibility="private")
+    for row, visibility in [
+        (generation, "private"),
+        (second, "private"),
+        (others, "link"),
+        (traces[0], "private"),
+        (traces[1], "link"),
+    ]:
+        row.refresh_from_db()
+        assert row.visibility == visibility
+
+
 def when_made(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
     """Do something after the last token, before the answer is stored."""
-    relay = services._relay
+    relay = making._relay
 
     def relay_then_change(*arguments: Any) -> Any:
         made = relay(*arguments)
         change()
         return made
 
-    monkeypatch.setattr(services, "_relay", relay_then_change)
+    monkeypatch.setattr(making, "_relay", relay_then_change)
 
 
 def test_hiding_an_answer_while_it_is_made_is_kept(generation: Generation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,13 +166,6 @@ def test_as_many_messages_as_answers_make_all_in_any_order_even_when_some_come_t
     assert set(Generation.objects.values_list("n_starts", flat=True)) == {1}
 
 
-def test_message_of_an_abandoned_answer_takes_it_over(generation: Generation) -> None:
-    set_running(generation, silent_for_s=services.ABANDONED_S + 1)
-    services.run_in_turn(generation.id)
-    generation.refresh_from_db()
-    assert generation.status == "done"
-
-
 class SilentEngine:
     """Takes requests and makes no token of them, until they are cancelled."""
 
@@ -172,11 +200,65 @@ def test_signs_of_life_are_given_while_nothing_comes(tiny_path: Path, monkeypatc
     generation = services.start_generation(prompt="Return a", max_tokens=2)
     set_running(generation, silent_for_s=500)
     long_ago = Generation.objects.get().heartbeat_at
-    monkeypatch.setattr(services, "HEARTBEAT_S", 0.01)
-    with services._signs_of_life(generation):
+    monkeypatch.setattr(making, "HEARTBEAT_S", 0.01)
+    with making._signs_of_life(generation):
         given = False
         for _ in range(2000):
             given = Generation.objects.get().heartbeat_at > long_ago
             if given:
                 break
     assert given
+
+
+def test_waiting_answer_whose_message_waits_is_left_alone(
+    generation: Generation, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    long_ago = timezone.now() - timedelta(seconds=200)
+    queued = []
+    for _ in range(3):
+        Generation.objects.update(heartbeat_at=long_ago)
+        with django_capture_on_commit_callbacks(execute=True):
+            queued.append(services.requeue_unfinished(older_than_s=120))
+    assert queued == [1, 0, 0], "its own message was never sent: the transaction of this test does not end"
+    set_running(generation, silent_for_s=200)
+    assert look_twice(look_for_silent, apart_s=121) == 0
+    generation.refresh_from_db()
+    assert generation.status == "pending", "whoever takes the message may begin it"
+
+
+def test_who_was_served_before_the_clock_stepped_back_keeps_their_turn(checkpoint: Checkpoint) -> None:
+    def ask(author: Author, **changes: Any) -> Generation:
+        made: Generation = services.start_generation(prompt="Return a", max_tokens=2, author=author)
+        Generation.objects.filter(pk=made.pk).update(**changes)
+        return made
+
+    ahead = timezone.now() + timedelta(hours=1)
+    other = Author(session_digest="e" * 64)
+    ask(OWN, created_at=ahead - timedelta(seconds=9), started_at=ahead - timedelta(seconds=5), status="done")
+    newest = ask(OWN)
+    before_step = ask(OWN, created_at=ahead, started_at=ahead)
+    others = [ask(other), ask(other)]
+    order = []
+    for _ in range(4):
+        next_id = whose_turn()
+        order.append(next_id)
+        Generation.objects.filter(pk=next_id).update(status="running", started_at=timezone.now())
+    assert order == [before_step.pk, others[0].pk, newest.pk, others[1].pk]
+    assert whose_turn() is None
+
+
+def test_tokens_are_published_together_and_none_is_left_out(
+    generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    publish = token_bus().publish
+    monkeypatch.setattr(making, "TOGETHER_S", 600.0)
+    monkeypatch.setattr(
+        token_bus(), "publish", lambda stream, *events: (sizes.append(len(events)), publish(stream, *events))
+    )
+    services.run_generation(generation.id)
+    generation.refresh_from_db()
+    events = token_bus().published(str(generation.id))
+    assert [event.data["text"] for event in events[:-1]] == generation.pieces
+    assert [event.number for event in events] == [*range(1, len(generation.pieces) + 1), 10**9]
+    assert sizes == [1, len(generation.pieces) - 1, 1]  # the first at once, the others by the end, the end

@@ -19,7 +19,7 @@ from webapp.embedded import EmbeddedWorker
 from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
 from webapp.inference import InferenceEngine
 from webapp.ownership import Author
-from webapp.playground import engines, optout, services
+from webapp.playground import engines, making, optout, services
 from webapp.playground.models import Checkpoint, Generation, OptOut
 from webapp.playground.optout import OPERATOR
 from webapp.transparency.models import Entry
@@ -268,8 +268,8 @@ def test_requests_of_one_person_wait_behind_each_other_not_before_others(checkpo
     user = User.objects.create_user("researcher")
     own = services.start_generation(prompt="x", author=Author(user_id=user.pk))
     browser = services.start_generation(prompt="x", author=Author(session_digest="d" * 64))
-    assert services._request(own).client == f"user:{user.pk}"
-    assert services._request(browser).client == "d" * 64
+    assert making._request(own).client == f"user:{user.pk}"
+    assert making._request(browser).client == "d" * 64
 
 
 def test_watch_looks_again_and_again_also_after_a_failure_until_it_is_stopped(

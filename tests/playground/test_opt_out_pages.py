@@ -137,3 +137,10 @@ def test_page_asks_few_queries_however_many_experts(
 ) -> None:
     with django_assert_max_num_queries(12):
         curator.get("/opt-outs/")
+
+
+def test_page_is_marked_in_the_footer_and_not_as_the_playground(client: Client, checkpoint: Checkpoint) -> None:
+    page = client.get("/opt-outs/").content.decode()
+    assert page.count('aria-current="page"') == 1
+    assert 'href="/opt-outs/" aria-current="page"' in page
+    assert 'aria-current="page">Playground' in client.get("/playground/").content.decode()

@@ -24,12 +24,14 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
+from tests.looks import later
 from tests.tracer.conftest import tokenizer_path
 from tracer import build_progress, builds, corpus_store, services
 from tracer.engine import IndexReader, build_index, read_slice, validate_index
 from tracer.engine.build import Stage
 from tracer.engine.layout import PARTS
 from tracer.models import Corpus, Index, IndexBuild, ShardBuild
+from webapp import queueing
 from webapp.errors import BadInputError, FairgroundError
 from webapp.jobs import JobStatus
 
@@ -186,7 +188,8 @@ def test_a_shard_that_is_taken_or_done_is_left_alone(corpus: Corpus, tokenizer_p
     assert not (build.folder / "shard-0").exists()
 
 
-def test_a_shard_whose_worker_died_is_built_by_another(corpus: Corpus, tokenizer_path: Path) -> None:
+def test_a_shard_whose_worker_died_is_built_by_another(corpus: Corpus, tokenizer_path: Path, settings: Any) -> None:
+    settings.STALE_AFTER_S = 0.1
     build = builds.start_build(slug="fair", tokenizer=tokenizer_path, n_shards=2)
     dead = build.shards.first()
     assert dead is not None
@@ -200,7 +203,8 @@ def test_a_shard_whose_worker_died_is_built_by_another(corpus: Corpus, tokenizer
     assert (dead.status, dead.n_starts) == (JobStatus.DONE, 2)
 
 
-def test_a_shard_that_killed_two_workers_fails_the_build(corpus: Corpus, tokenizer_path: Path) -> None:
+def test_a_shard_that_killed_two_workers_fails_the_build(corpus: Corpus, tokenizer_path: Path, settings: Any) -> None:
+    settings.STALE_AFTER_S = 0.1
     build = builds.start_build(slug="fair", tokenizer=tokenizer_path, n_shards=2)
     long_ago = timezone.now() - timedelta(hours=1)
     build.shards.filter(number=1).update(status=JobStatus.RUNNING, n_starts=2, heartbeat_at=long_ago)
@@ -218,7 +222,7 @@ def test_shards_without_a_sign_of_life_are_queued_again(
     from tracer import tasks
 
     monkeypatch.setattr(
-        builds, "enqueue_on_commit", lambda task, pk: sent.append(str(pk)) if task is tasks.build_shard else None
+        queueing, "enqueue_on_commit", lambda task, pk: sent.append(str(pk)) if task is tasks.build_shard else None
     )
     build = builds.start_build(slug="fair", tokenizer=tokenizer_path, n_shards=3)
     first, second, third = (str(shard.pk) for shard in build.shards.all())
@@ -227,7 +231,9 @@ def test_shards_without_a_sign_of_life_are_queued_again(
     ShardBuild.objects.filter(pk=second).update(status=JobStatus.RUNNING, heartbeat_at=timezone.now())
     assert builds.requeue_unfinished(older_than_s=60) == 0, "the queue moves: the others wait their turn"
     ShardBuild.objects.filter(pk=second).update(heartbeat_at=long_ago)
-    assert builds.requeue_unfinished(older_than_s=60) == 3
+    assert builds.requeue_unfinished(older_than_s=60) == 0, "a step of the clock: it showed life meanwhile"
+    with later(61):
+        assert builds.requeue_unfinished(older_than_s=60) == 3
     assert sent == [first, second, third]
 
 

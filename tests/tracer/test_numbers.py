@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from django.test import Client
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 from tests.tracer.conftest import SENTENCE, MakeCorpus
 from tests.tracer.engine.conftest import TEXTS, MakeReader
 from tests.tracer.engine.conftest import make_reader as make_reader
+from tests.tracer.engine.test_memory import PIECES, corpora_of
 from tests.tracer.test_trace_api import traced
+from tracer.engine import Boundaries, TraceParameters, trace_text
 from tracer.engine.originality import LENGTHS, l_uniqueness, measure_originality
 from tracer.numbers import bars, covered_share, summarize_spans
 
@@ -27,7 +31,7 @@ def test_uniqueness_is_the_share_of_tokens_in_no_long_match(longest: list[int], 
     assert l_uniqueness(np.array(longest, np.int64), length) == pytest.approx(expected, abs=1e-6)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from([*TEXTS, "xyzzy plugh", "The carousel turns. The music plays"]), max_size=3))
 def test_creativity_agrees_with_looking_up_every_run(make_reader: MakeReader, pieces: list[str]) -> None:
     readers, text = [make_reader(TEXTS, 2)], " ".join(pieces)
@@ -38,6 +42,23 @@ def test_creativity_agrees_with_looking_up_every_run(make_reader: MakeReader, pi
         covered = {i + k for i in runs for k in range(length)}
         assert share == pytest.approx(1 - len(covered) / len(ids) if ids else 1.0, abs=1e-6)
     assert found.creativity_index == pytest.approx(sum(found.uniqueness), abs=1e-5)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=PIECES, boundaries=st.sampled_from(Boundaries), density=st.sampled_from([None, 0.1]))
+def test_a_trace_measures_originality_by_its_own_search(
+    make_reader: MakeReader, pieces: list[str], boundaries: Boundaries, density: float | None
+) -> None:
+    corpora, text = corpora_of(make_reader), "".join(pieces)
+    readers = [reader for corpus in corpora for reader in corpus.readers]
+    parameters = TraceParameters(boundaries=boundaries, density=density)
+    for chosen in (corpora, corpora[:1], corpora[1:]):
+        measured = trace_text(text, chosen, parameters=parameters, measures_originality=True)
+        plain = trace_text(text, chosen, parameters=parameters)
+        own = [reader for corpus in chosen for reader in corpus.readers]
+        assert measured.creativity == measure_originality(text, own)
+        assert replace(measured, timings_ms={}, creativity=None) == replace(plain, timings_ms={})
+    assert measure_originality(text, readers) == measure_originality(text, readers[:2])
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted), max_size=6))

@@ -240,6 +240,13 @@ def test_leaves_out_a_span_that_does_not_fit_the_text(change: dict[str, Any]) ->
     assert (found.spans, found.n_dropped) == ([], 1)
 
 
+def test_leaves_out_spans_of_white_space_without_a_word() -> None:
+    spans = [SPAN | {"text": "\n\n"}, SPAN]
+    found = read_attribution(ANSWER | {"spans": spans}, text=TEXT, prompt="", corpus="away")
+    assert ([span["text"] for span in found.spans], found.n_dropped) == (["Zebras alone"], 0)
+    assert found.spans[0]["token_start"] == 9
+
+
 @pytest.mark.parametrize("change", [{"blocked": True}, {"textSnippet": None}, {"textSnippet": "other words"}])
 def test_leaves_out_a_document_without_the_words(change: dict[str, Any]) -> None:
     spans = [SPAN | {"documents": [DOCUMENT | change, "x", None]}]

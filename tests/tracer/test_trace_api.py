@@ -10,6 +10,7 @@ from django.test import Client
 
 from tests.tracer.conftest import SENTENCE, MakeCorpus
 from tracer import services
+from tracer.engine import TraceParameters
 from tracer.models import Trace
 
 TEXT = "Look 🎡: the music plays on."
@@ -41,6 +42,28 @@ def test_gives_exact_code_point_offsets_when_text_has_emoji(client: Client, make
             assert match["snippet"][match["snippet_start"] : match["snippet_end"]] == span["text"]
     assert shown["documents"][0]["licence"] == "CC0-1.0"
     assert shown["documents"][0]["owner"] == "The Fair"
+
+
+def test_preset_fixes_its_settings_and_the_interface_explains_all(client: Client, make_corpus: MakeCorpus) -> None:
+    make_corpus()
+    explained = client.get("/api/v1/traces/settings/").json()
+    properties = explained["parameters"]["properties"]
+    defaults = {name: about["default"] for name, about in properties.items() if name != "preset"}
+    assert defaults == TraceParameters().to_dict()
+    assert properties["min_length_tokens"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1000,
+        "default": 1,
+        "description": "In tokens; shorter ones are left out.",
+    }
+    for name, fixed in explained["presets"].items():
+        kept = traced(client, text=TEXT, parameters={"preset": name, "seed": 3})["parameters"]
+        assert kept == defaults | fixed | {"seed": 3}
+    for bad in ({"preset": "other"}, {"preset": "olmotrace", "density": 0.05}, {"preset": 1}):
+        refused = ask(client, text=TEXT, parameters=bad)
+        assert refused.status_code == 400
+        assert f"parameters.{list(bad)[-1]}" in refused.json()["errors"]
 
 
 def test_names_index_digests_when_done(client: Client, make_corpus: MakeCorpus) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 
 from tests.tracer.conftest import SENTENCE, MakeCorpus
+from tests.tracer.engine.conftest import TEXTS as TEXTS_OF_THE_ENGINE
+from tests.tracer.engine.test_olmotrace_preset import in_production, stock_spans
 from tests.tracer.test_trace_api import traced
 from tracer import batches, services
+from tracer.compat_infinigram_api import RANKINGS
+from tracer.engine import IndexReader, RankBy, TraceParameters
 from tracer.models import Trace, TraceBatch
 
 TEXTS = ["The music plays on.", "No such words: xyzzy.", "The carousel turns."]
@@ -171,6 +177,22 @@ def test_answers_clients_of_infinigram_api(client: Client, make_corpus: MakeCorp
             assert document["needleOffsetLong"] + span["length"] <= document["displayLengthLong"]
             for text in ("text", "textLong", "textSnippet"):
                 assert span["text"] in document[text]
+
+
+@pytest.mark.skipif(find_spec("infini_gram") is None, reason="infini-gram has no wheel for this machine")
+@pytest.mark.parametrize("ranking", ["unigram_logprob_sum", "length"])
+def test_gives_infinigram_apis_clients_productions_spans(
+    client: Client, make_corpus: MakeCorpus, tmp_path: Path, ranking: str
+) -> None:
+    corpus = make_corpus(texts=(*TEXTS_OF_THE_ENGINE, "\n\nThe carousel", SENTENCE))
+    reader = IndexReader.open(corpus.indexes.get().folder)
+    texts = [SENTENCE + "\n\n" + text + "  \nThe music\n" for text in TEXTS_OF_THE_ENGINE]
+    parameters = TraceParameters(density=0.2, rank_by=RankBy(RANKINGS[ranking]))
+    for text, stock in zip(texts, stock_spans(reader, tmp_path, texts), strict=True):
+        asked = OLMOTRACE_REQUEST | {"response": text, "maximumSpanDensity": 0.2, "spanRankingMethod": ranking}
+        body = client.post("/compat/infinigram-api/fair/attribution", asked, content_type="application/json").json()
+        spans = sorted((span["left"], span["right"], span["count"]) for span in body["spans"])
+        assert spans == in_production(stock, len(body["inputTokens"]), parameters)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pytest
@@ -72,6 +73,17 @@ def test_says_which_corpus_gave_no_answer(client: Client, make_corpus: MakeCorpu
     assert "127.0.0.1" not in shown
 
 
+def test_says_that_no_index_is_available(client: Client, make_corpus: MakeCorpus) -> None:
+    index = make_corpus().indexes.get()
+    (index.folder / "table.0").chmod(0o644)
+    (index.folder / "table.0").write_bytes(b"")
+    trace = made()
+    shown = page(client, trace.get_absolute_url())
+    assert "No index is available. fair:" in shown
+    assert "table.0" in shown
+    assert f"<code>{trace.pk}</code>" in shown
+
+
 def test_says_whose_counts_are_all_that_is_shown(client: Client, make_corpus: MakeCorpus) -> None:
     make_corpus(disclosure="counts")
     shown = page(client, made().get_absolute_url())
@@ -122,6 +134,10 @@ def test_takes_every_setting_from_the_form(client: Client, make_corpus: MakeCorp
     ("posted", "expected"),
     [
         ({"preset": "olmotrace", "boundaries": "sentence"}, {"boundaries": "olmotrace", "density": 0.05}),
+        (
+            {"preset": "olmotrace", "rank_by": "length", "max_documents_per_span": "3", "snippet_tokens": "1"},
+            {"rank_by": "rarity", "max_documents_per_span": 10, "snippet_tokens": 40, "context_tokens": 250},
+        ),
         ({"preset": "everything", "density": "0.1"}, {"density": None, "max_frequency": 10**12}),
         ({"all_spans": "1", "density": "0.1"}, {"density": None}),
         ({"preset": "unknown", "density": "0.1"}, {"density": 0.1}),
@@ -134,6 +150,20 @@ def test_applies_a_preset_over_the_settings(
     client.post("/traces/", {"text": SENTENCE, **posted})
     kept = Trace.objects.get().parameters
     assert {name: kept[name] for name in expected} == expected
+
+
+def test_explains_every_setting_with_default_and_bounds(client: Client, make_corpus: MakeCorpus) -> None:
+    make_corpus()
+    form = page(client, "/traces/")
+    for setting in SETTINGS:
+        told = form.split(f'id="{setting.name}-help">')[1].split("</small>")[0]
+        assert setting.explanation in told
+        assert setting.default_label in html.unescape(told)
+        assert setting.choices or f"{setting.low} to {setting.high}" in told
+    shown = page(client, made(parameters={"preset": "olmotrace", "seed": 9}).get_absolute_url())
+    for label, value in (("Preset", "as OLMoTrace"), ("Seed", "9"), ("Density", "0.05")):
+        assert f'<th scope="row">{label}</th><td>{value}</td>' in shown
+    assert "<td>all spans</td>" in page(client, made(parameters={"density": None}).get_absolute_url())
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from webapp.transparency.services import append_entry, sequence_entries
 
 SEASON = "s1"
 VERDICTS = ("a", "b", "tie", "both_bad")
+OVERLAP = {"min_length_tokens": 8}
+INDEX = "6" * 64
 
 
 @dataclass
@@ -26,6 +28,7 @@ class ArenaLog:
     """Appends leaves in the arena's order and keeps what it needs to compute the next."""
 
     random: random.Random
+    chance: random.Random = field(default_factory=lambda: random.Random(0))  # of overlaps, apart from the rest
     policy: int = 0
     epoch: int = -1
     table: WeightTable | None = None
@@ -35,6 +38,8 @@ class ArenaLog:
     votes: list[dict[str, Any]] = field(default_factory=list)  # of closed battles, with their entries
     excluded: set[str] = field(default_factory=set)
     private: dict[str, Entry | None] = field(default_factory=dict)  # launch entry by contestant
+    simulated: bool = True
+    released: int = 0  # tree size of the last release
 
     def append(self, kind: str, **body: Any) -> Entry:
         with transaction.atomic():
@@ -51,7 +56,7 @@ class ArenaLog:
         self.policy += 1
         body = {
             "version": self.policy,
-            "simulated": True,
+            "simulated": self.simulated,
             "sampling": {"format": "fairground-weights-1", "epsilon": "1/10", "prior": 1},
             "rating": {"min_votes": 3, "level": "0.95"},
             "exclusion_rules": ["always-left"],
@@ -60,6 +65,7 @@ class ArenaLog:
             "variant_days": 30,
             "edit_window_s": 60,
             "document": "0" * 64,
+            "overlap": OVERLAP,
         }
         self.append("policy", **{**body, **changes})
 
@@ -147,7 +153,29 @@ class ArenaLog:
         entry = self.append("close", **close)
         if cast is not None:
             sides = {"a": draw.side_a, "b": draw.side_b}
-            self.votes.append({**sides, "draw": drawn, "close": entry, "verdict": verdict, "voter": voter, **close})
+            vote = {**sides, "draw": drawn, "close": entry, "verdict": verdict, "voter": voter, **close}
+            self.votes.append({**vote, "shares": self.measure(vote)})
+
+    def measure(self, vote: dict[str, Any]) -> tuple[float, float] | None:
+        """Append the overlap of a closed vote, most often measured; return the shares. None of a private variant."""
+        if not all(self._is_public(vote[side], vote["draw"]) for side in ("a", "b")):
+            return None
+        body: dict[str, Any] = {
+            "battle": vote["battle"],
+            "settings": hashlib.sha256(rfc8785.dumps(OVERLAP)).hexdigest(),
+        }
+        chance = self.chance.random()
+        if chance < 0.1:
+            return None
+        if chance < 0.2:
+            self.append("overlap", **body, outcome="unmeasured", reason="erased")
+            return None
+        sizes = [vote["features"][side]["characters"] for side in ("a", "b")]
+        covered = [self.chance.randrange(size + 1) for size in sizes]
+        both = [{"covered": c, "characters": n} for c, n in zip(covered, sizes, strict=True)]
+        searched = [] if self.simulated else [{"corpus": "wiki", "index": INDEX}]
+        self.append("overlap", **body, outcome="measured", a=both[0], b=both[1], indexes=searched)
+        return covered[0] / sizes[0], covered[1] / sizes[1]
 
     def reveal(self) -> None:
         self.append("reveal", epoch=self.epoch, seed=self.seed.hex(), n_draws=self.n_draws)
@@ -180,6 +208,9 @@ class ArenaLog:
             and (both_bad or v["verdict"] != "both_bad")
             and all(side in pre_release or self._is_public(side, v["draw"]) for side in (v["a"], v["b"]))
         ]
+        measured = [v for v in votes if v["shares"]]
+        n_without = len(votes) - len(measured)
+        votes = measured if "overlap" in covariates else votes
         lines, columns = [], {name: [self._difference(v, name) for v in votes] for name in covariates}
         for v in votes:
             v["close"].refresh_from_db()
@@ -214,7 +245,11 @@ class ArenaLog:
             method={"level": "0.95", "min_votes": 3, "covariates": list(covariates)},
             input_digest=hashlib.sha256(b"".join(lines)).hexdigest(),
             n_votes=len(votes),
-            ratings=[{**vars(r), **{d: f"{getattr(r, d):.2f}" for d in digits}} for r in result.ratings],
+            ratings=[
+                {**vars(r), **{d: f"{getattr(r, d):.2f}" for d in digits}, **self._overlap(measured, r.contestant)}
+                for r in result.ratings
+            ],
+            n_without_overlap=n_without,
             unrankable=[
                 {
                     "contestant": u.contestant,
@@ -225,19 +260,47 @@ class ArenaLog:
         )
         return board
 
+    def release(self, *, replaces: Entry | None = None) -> Entry:
+        """Release as the arena does: the newest tenth withheld, unless the votes are simulated."""
+        if replaces is not None:
+            body = {k: v for k, v in replaces.body.items() if k != "season"}
+            again = {**body, "files": dict.fromkeys(body["files"], "e" * 64), "replaces": str(replaces.id)}
+            return self.append("release", **again)
+        size = self.size()
+        for vote in self.votes:
+            vote["close"].refresh_from_db()
+        counts = {"release": self.new_id(), "votes_size": size, "n_votes": len(self.votes), "n_withheld": 0}
+        if not self.simulated:
+            n = len(self.votes)
+            first = n - n // 10
+            begun = max(self.votes[first]["close"].index if first < n else size, self.released)
+            told = sum(v["close"].index < begun for v in self.votes)
+            counts |= {"votes_size": begun, "n_votes": told, "n_withheld": n - told}
+        self.released = size
+        return self.append("release", tree_size=size, files={"votes.jsonl": "d" * 64}, **counts)
+
     def _is_public(self, contestant: str, draw: Entry) -> bool:
         launch = self.private.get(contestant)
         return contestant not in self.private or (launch is not None and launch.serial < draw.serial)
 
     @staticmethod
+    def _overlap(measured: list[dict[str, Any]], contestant: str) -> dict[str, Any]:
+        sides = [(v[side], v["shares"][k]) for v in measured for k, side in enumerate(("a", "b"))]
+        own = [share for name, share in sides if name == contestant]
+        return {"n_overlap": len(own), **({"overlap": f"{sum(own) / len(own):.4f}"} if own else {})}
+
+    @staticmethod
     def _difference(vote: dict[str, Any], name: str) -> float:
+        if name == "overlap":
+            return float(vote["shares"][0] - vote["shares"][1])
         a, b = vote["features"]["a"][name], vote["features"]["b"][name]
         return float((a - b) / (a + b))
 
 
-def write_arena_log(seed: int = 0, *, n_battles: int = 60) -> ArenaLog:
-    """Write a season with everything in it: variants, exclusions, edits, slices, two epochs and an open one."""
-    log = ArenaLog(random.Random(seed))
+def write_arena_log(seed: int = 0, *, n_battles: int = 60, simulated: bool = True) -> ArenaLog:
+    """Write a season with variants, exclusions, edits, slices, releases, two epochs and an open one."""
+    log = ArenaLog(random.Random(seed), simulated=simulated)
+    write_corpus_log()
     log.publish_policy()
     for provider in ("p1", "p1", "p2"):
         log.register(provider)
@@ -259,7 +322,8 @@ def write_arena_log(seed: int = 0, *, n_battles: int = 60) -> ArenaLog:
     log.publish_board()
     board = log.publish_board(pre_release=(variant,))
     log.change(variant, "launched", board=board)
-    log.publish_policy(simulated=True, variant_cap=2)
+    first = log.release()
+    log.publish_policy(variant_cap=2)
     log.change(log.roster[0], "paused")
     log.change(log.roster[0], "resumed")
     log.begin_epoch()
@@ -270,7 +334,34 @@ def write_arena_log(seed: int = 0, *, n_battles: int = 60) -> ArenaLog:
     log.publish_board(both_bad=False)
     log.publish_board(category="code")
     log.publish_board(covariates=("characters",))
+    log.publish_board(covariates=("overlap", "characters"))
+    log.release()
+    log.size()
+    first.refresh_from_db()
+    log.release(replaces=first)
     log.begin_epoch()
     log.battle(voters[1], "a")
     log.size()
     return log
+
+
+def write_corpus_log() -> None:
+    """Append an entry of every kind that is not the arena's."""
+    tokens = {"tokenizer_digest": "3" * 64, "n_documents": 2, "n_tokens": 9, "n_shards": 1}
+    owner = {"owner": "An owner", "expert": "web", "exact": True, "checkpoint": "m", "checkpoint_digest": "4" * 64}
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        (
+            "corpus",
+            {
+                "corpus": "wiki", "owner": "An owner", "licence": "CC0-1.0", "disclosure": "full", "n_documents": 2,
+                "digest": "5" * 64, "title": "A wiki",
+            },
+        ),
+        ("index", {"corpus": "wiki", "index": INDEX, "change": "registered", **tokens}),
+        ("takedown", {"corpus": "wiki", "takedown": str(uuid.UUID(int=7)), "document": "7" * 64, "reason": "8" * 64}),
+        ("opt_out", {**owner, "change": "out", "reason": "9" * 64}),
+        ("opt_out", {**owner, "change": "in"}),
+    ]  # fmt: skip
+    for kind, body in bodies:
+        with transaction.atomic():
+            append_entry(kind=kind, body=body)

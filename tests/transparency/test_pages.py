@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import pytest
 from django.core.cache import cache
 from django.test import Client
@@ -9,7 +12,7 @@ from django.test import Client
 from tests.transparency.arena_log import write_arena_log
 from tests.transparency.conftest import Append
 from webapp.transparency import verify, views
-from webapp.transparency.exports import VERIFIER
+from webapp.transparency.exports import VERIFIER, write_export
 from webapp.transparency.models import Checkpoint, Entry
 from webapp.transparency.services import sequence_entries
 
@@ -120,3 +123,16 @@ def test_long_log_is_for_the_offline_verifier(client: Client, grown: None, monke
 def test_offline_verifier_is_the_file_itself(client: Client) -> None:
     answer = client.get("/log/verify.py")
     assert b"".join(answer.streaming_content) == VERIFIER.read_bytes()  # type: ignore[attr-defined]
+
+
+def test_digest_of_the_verifier_is_that_of_the_served_file_and_of_an_export(
+    client: Client, grown: None, tmp_path: Path
+) -> None:
+    served = b"".join(client.get("/log/verify.py"))  # type: ignore[arg-type]
+    digest = hashlib.sha256(served).hexdigest()
+    write_export(tmp_path / "export")
+    assert (tmp_path / "export" / "verify.py").read_bytes() == served
+    assert digest in client.get("/log/").content.decode()
+    key = client.get("/api/v1/log/key/").json()
+    assert key["verifier_sha256"] == digest
+    assert key["verifier"].endswith("/log/verify.py")

@@ -52,7 +52,8 @@ def test_verifier_finds_nothing_when_the_export_is_right(export: Path) -> None:
     report = verify.verify(export)
     assert [str(w) for w in report.findings] == []
     arena = {"policy", "contestant", "roster_change", "epoch", "draw", "vote", "close", "exclude", "include"}
-    assert report.replay.kinds.keys() == arena | {"reveal", "board"}
+    others = {"corpus", "index", "takedown", "opt_out", "overlap"}
+    assert report.replay.kinds.keys() == arena | {"reveal", "board", "release"} | others
 
 
 @pytest.mark.django_db
@@ -60,6 +61,19 @@ def test_verifier_finds_nothing_when_a_longer_log_is_right(tmp_path: Path) -> No
     write_arena_log(seed=1, n_battles=70)
     call_command("export_log", str(tmp_path / "e"), stdout=io.StringIO())
     assert found(tmp_path / "e") == []
+
+
+@pytest.mark.django_db
+def test_verifier_finds_nothing_when_releases_of_real_votes_withhold_the_newest(tmp_path: Path) -> None:
+    write_arena_log(seed=2, n_battles=30, simulated=False)
+    call_command("export_log", str(tmp_path / "export"), stdout=io.StringIO())
+    report = verify.verify(tmp_path / "export")
+    assert [str(w) for w in report.findings] == []
+    told = [(r["n_votes"], r["n_withheld"]) for r in report.replay.seasons["s1"].releases.values()]
+    n = len(report.replay.seasons["s1"].votes) - 1  # one came after the last release
+    assert told[0][1] > 0
+    assert told[1] == (n - n // 10, n // 10)
+    assert told[2] == told[0]
 
 
 def test_verifier_runs_alone_when_copied_elsewhere(export: Path, tmp_path: Path) -> None:
@@ -109,8 +123,8 @@ def test_every_record_is_named_when_duplicated(export: Path, name: str, word: st
         for copied in ([*lines[:k], lines[k], *lines[k:]], [*lines, lines[k]]):
             first = _first(export, name, copied)
             place = len(copied) - 1 if copied[-1] == lines[k] and copied[k : k + 2] != [lines[k]] * 2 else k + 1
-            named = f"leaf {k}: " if word == "leaf" else f"checkpoint {place}: the record holds checkpoint {k}"
-            assert first.startswith(named), (k, first)
+            said = "is missing; in its place stands" if word == "leaf" else "the record holds checkpoint"
+            assert first.startswith(f"{word} {place}: {said} {k}"), (k, first)
 
 
 @FILES
@@ -278,6 +292,72 @@ def _of(kind: str, name: str, value: Any) -> Lie:
     return lie
 
 
+def _overlap(side: str, **changes: Callable[[int], int]) -> Lie:
+    def lie(leaves: Leaves) -> int:
+        index = _where(leaves, "overlap", outcome="measured")
+        coverage = leaves[index]["body"][side]
+        for name, change in changes.items():
+            coverage[name] = change(coverage[name])
+        return index
+
+    return lie
+
+
+def _move_overlap_before_its_close(leaves: Leaves) -> int:
+    overlap = _where(leaves, "overlap")
+    close = _where(leaves, "close", battle=leaves[overlap]["body"]["battle"])
+    leaves.insert(close, leaves.pop(overlap))
+    return close
+
+
+def _overlap_twice(leaves: Leaves) -> int:
+    overlap = _where(leaves, "overlap")
+    leaves.insert(overlap + 1, {**leaves[overlap], "id": "z"})
+    return overlap + 1
+
+
+def _overlap_of_a_variant(leaves: Leaves) -> int:
+    variant = leaves[_where(leaves, "contestant", visibility="private")]["body"]["contestant"]
+    close = next(
+        leaf["body"]
+        for leaf in leaves
+        if leaf["kind"] == "close" and leaf["body"]["outcome"] == "vote" and variant in str(leaf["body"])
+    )
+    index = _where(leaves, "overlap", -1)  # after everything of the first epoch
+    leaves[index]["body"]["battle"] = close["battle"]
+    return index
+
+
+def _controlled(**changes: Any) -> Lie:
+    def lie(leaves: Leaves) -> int:
+        index = next(
+            i
+            for i, leaf in enumerate(leaves)
+            if leaf["kind"] == "board" and "overlap" in leaf["body"]["method"]["covariates"]
+        )
+        for name, change in changes.items():
+            leaves[index]["body"][name] = change(leaves[index]["body"][name])
+        return index
+
+    return lie
+
+
+def _without_column(leaves: Leaves) -> int:
+    index = _where(leaves, "board")
+    row = next(row for row in leaves[index]["body"]["ratings"] if row["n_overlap"])
+    del row["overlap"]
+    return index
+
+
+def _without_any_column(leaves: Leaves) -> int:
+    index = _where(leaves, "board")
+    del leaves[index]["body"]["n_without_overlap"]
+    for row in leaves[index]["body"]["ratings"]:
+        row.pop("overlap", None)
+        del row["n_overlap"]
+    return index
+
+
 def _up(text: str) -> str:
     return f"{float(text) + 0.01:.2f}"
 
@@ -357,6 +437,39 @@ LIES: dict[str, tuple[Lie, str]] = {
     "a rank improved": (_rating(rank_low=lambda r: r + 1), "rank_low of"),
     "votes made up": (_rating(n_votes=lambda n: n + 1), "n_votes of"),
     "a contestant hidden": (_hide_a_contestant, "should rank exactly|is "),
+    "more covered than there is": (_overlap("a", covered=lambda n: n + 1000), "characters of side a are covered"),
+    "fewer covered than none": (_overlap("b", covered=lambda n: -1), "characters of side b are covered"),
+    "half a character covered": (_overlap("b", covered=lambda n: f"{n}"), "is no whole number"),
+    "another answer measured": (_overlap("a", characters=lambda n: n + 1), "characters, not"),
+    "an overlap before the close": (_move_overlap_before_its_close, "is not closed with a vote"),
+    "an overlap measured again": (_overlap_twice, "already"),
+    "an overlap of a variant": (_overlap_of_a_variant, "a private variant took part"),
+    "an overlap by other settings": (_set("overlap", settings="0" * 64), "not measured with the settings"),
+    "settings changed behind the votes": (
+        lambda leaves: [_set("policy", overlap={"min_length_tokens": 9})(leaves), _where(leaves, "overlap")][1],
+        "not measured with the settings",
+    ),
+    "an overlap neither measured nor not": (_set("overlap", outcome="guessed"), "is unknown"),
+    "an overlap measured and not": (
+        _set("overlap", pick={"outcome": "measured"}, outcome="unmeasured"),
+        "says what was measured and why it was not",
+    ),
+    "an overlap of a simulated answer in an index": (
+        _set("overlap", pick={"outcome": "measured"}, indexes=[{"corpus": "wiki", "index": "6" * 64}]),
+        "a simulated one in none",
+    ),
+    "an overlap kept back": (_drop("overlap", outcome="measured"), "have no measured overlap"),
+    "a share raised": (_rating(overlap=lambda s: f"{float(s) + 0.0002:.4f}"), "overlap of"),
+    "a share rounded away": (_rating(overlap=lambda s: s[:4]), "overlap of"),
+    "shares made up": (_rating(n_overlap=lambda n: n + 1), "overlap of"),
+    "a share hidden": (_without_column, "overlap of"),
+    "all shares hidden": (_without_any_column, "have no measured overlap"),
+    "votes without overlap unsaid": (_set("board", n_without_overlap=lambda n: n + 1), "have no measured overlap"),
+    "overlap controlled for and not said": (
+        _controlled(method=lambda m: {**m, "covariates": ["characters"]}),
+        "its input has",
+    ),
+    "overlap said and not controlled for": (_controlled(method=lambda m: {**m, "covariates": ["overlap"]}), " is "),
     "another order": (_set("board", ratings=lambda rows: rows[::-1]), "best first"),
     "another gate": (_set("board", method=lambda m: {**m, "min_votes": 1}), "min_votes is 1; policy 1 says 3"),
     "another level": (_set("board", method=lambda m: {**m, "level": "0.5"}), "level is 0.5; policy 1 says 0.95"),
@@ -370,6 +483,15 @@ LIES: dict[str, tuple[Lie, str]] = {
     ),
     "both bad left out unsaid": (_set("board", both_bad=False), "its input has"),
     "another policy": (_set("board", policy=2), "which was not in force"),
+    "verdicts kept back": (_set("release", 1, n_votes=lambda n: n - 1, n_withheld=1), "tells the verdicts below"),
+    "a release of later verdicts": (_set("release", votes_size=lambda n: n + 1), "tells the verdicts below"),
+    "a release from the future": (_set("release", tree_size=10**6), "lies after it"),
+    "other files in a release made again": (
+        _set("release", 2, files={"more.jsonl": "a" * 64}),
+        "differs in more.jsonl",
+    ),
+    "a release made again that tells more": (_set("release", 2, n_votes=lambda n: n + 1), "differs in n_votes"),
+    "no digest of a file": (_set("release", files={"votes.jsonl": "ab"}), "is not one"),
 }
 
 
@@ -383,6 +505,29 @@ def test_host_is_found_out_when_it_signs(export: Path, name: str) -> None:
     first = report.findings[0]
     assert index in (-1, first.leaf), [str(w) for w in report.findings][:3]
     assert any(part in str(w) for w in report.findings for part in text.split("|")), [str(w) for w in report.findings]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda found: [], "at least one index"),
+        (lambda found: [{**found[0], "index": "5" * 64}], "was not registered"),
+        (lambda found: [{**found[0], "corpus": "another"}], "was not registered"),
+        (lambda found: found * 2, "stands twice"),
+    ],
+)
+@pytest.mark.django_db
+def test_index_that_nobody_registered_is_found_when_people_voted(
+    tmp_path: Path, change: Callable[[list[Any]], list[Any]], text: str
+) -> None:
+    write_arena_log(seed=2, n_battles=12, simulated=False)
+    call_command("export_log", str(tmp_path / "e"), stdout=io.StringIO())
+    leaves = read_log(tmp_path / "e")
+    index = _set("overlap", pick={"outcome": "measured"}, indexes=change)(leaves)
+    rewrite_log(tmp_path / "e", leaves)
+    first = verify.verify(tmp_path / "e").findings[0]
+    assert first.leaf == index
+    assert text in str(first)
 
 
 def test_log_as_rewritten_is_right_when_nothing_was_changed(export: Path) -> None:
@@ -400,7 +545,7 @@ def test_another_history_is_found_when_a_checkpoint_was_kept(export: Path) -> No
     leaves[0]["at"] = "2026-01-01T00:00:00.000000Z"
     rewrite_log(export, leaves)
     assert found(export) == []
-    assert any("leaves 0 to 4 do not have the signed root" in text for text in found(export, kept=notes[:1]))
+    assert any("leaves 0 to 9 do not have the signed root" in text for text in found(export, kept=notes[:1]))
     assert any("has another root" in text for text in found(export, kept=notes[-1:]))
     forged = notes[1].replace("\n", "\n1", 1)  # another tree size
     assert any("the signature does not hold" in text for text in found(export, kept=[forged]))

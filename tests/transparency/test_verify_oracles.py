@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
@@ -64,22 +65,65 @@ def test_ratings_equal_the_arenas_when_style_is_controlled(table: VoteTable, see
     sizes = chance.integers(1, 500, size=(len(table.verdict), 2)).tolist()
     features = [{"a": {"characters": a}, "b": {"characters": b}} for a, b in sizes]
     column = np.array([(a - b) / (a + b) for a, b in sizes])
-    table = VoteTable(
-        table.contestants,
-        table.side_a,
-        table.side_b,
-        table.verdict,
-        table.p_pair,
-        table.voter,
-        {"characters": column},
-    )
+    table = replace(table, covariates={"characters": column})
+    votes = _plain_votes(table, features)
     try:
         expected = rate(table, RatingOptions(covariates=("characters",)))
-    except ValueError:  # style explains every vote: no finite estimate, and no board
-        with pytest.raises(ValueError, match="strengths"):
-            verify.rate(_plain_votes(table, features), table.contestants, 0.95, 1, ["characters"])
+    except ValueError:  # style is constant or explains every vote: no finite estimate, and no board
         return
-    _compare(expected, verify.rate(_plain_votes(table, features), table.contestants, 0.95, 1, ["characters"]))
+    if _largest_odds(expected, votes, {"characters": column}) > 8:  # few votes that decide each other: the same
+        return
+    _compare(expected, verify.rate(votes, table.contestants, 0.95, 1, ["characters"]))
+
+
+def test_neither_fits_a_style_that_explains_every_vote() -> None:
+    features = [{"a": {"characters": 300}, "b": {"characters": 100}} for _ in range(30)]
+    side_a = np.arange(30) % 2
+    table = VoteTable(
+        ("c0", "c1"), side_a, 1 - side_a, np.zeros(30, dtype=int), covariates={"characters": np.full(30, 0.5)}
+    )
+    with pytest.raises(ValueError):
+        rate(table, RatingOptions(covariates=("characters",)))
+    with pytest.raises(ValueError, match="strengths"):
+        verify.rate(_plain_votes(table, features), table.contestants, 0.95, 1, ["characters"])
+
+
+@settings(max_examples=25)
+@given(vote_tables(max_votes=60), st.integers(0, 2**32), st.booleans())
+def test_ratings_equal_the_arenas_when_overlap_is_controlled(table: VoteTable, seed: int, with_style: bool) -> None:
+    chance = np.random.default_rng(seed)
+    n = len(table.verdict)
+    sizes = chance.integers(0, 50, size=(n, 2))
+    covered = (sizes * chance.random((n, 2))).astype(int)
+    pairs = zip(covered.tolist(), sizes.tolist(), strict=True)
+    shares = [
+        tuple(verify.share({"covered": c, "characters": s}) for c, s in zip(*pair, strict=True)) for pair in pairs
+    ]
+    features = [{"a": {"bold": a}, "b": {"bold": b}} for a, b in chance.integers(0, 4, size=(n, 2)).tolist()]
+    columns = {"overlap": np.array([a - b for a, b in shares])}
+    if with_style:
+        columns["bold"] = np.array([verify._difference(v, "bold", {}) for v in _plain_votes(table, features)])
+    table = replace(table, covariates=columns)
+    votes = _plain_votes(table, features)
+    own = {vote.battle: pair for vote, pair in zip(votes, shares, strict=True)}
+    try:
+        expected = rate(table, RatingOptions(covariates=tuple(columns)))
+    except ValueError:  # a covariate is constant or explains every vote: no finite estimate, and no board
+        return
+    if _largest_odds(expected, votes, columns) > 8:  # few votes that decide each other: no finite estimate either
+        return
+    _compare(expected, verify.rate(votes, table.contestants, 0.95, 1, list(columns), own))
+
+
+def _largest_odds(fitted: Any, votes: list[verify.Vote], columns: dict[str, Any]) -> float:
+    """Return the largest log-odds that a fit gives to any vote among the ranked."""
+    theta, effects = fitted.strengths, {effect.name: effect.effect for effect in fitted.covariates}
+    odds = [
+        theta[v.side_a] - theta[v.side_b] + sum(effects.get(name, 0.0) * columns[name][k] for name in columns)
+        for k, v in enumerate(votes)
+        if v.side_a in theta and v.side_b in theta
+    ]
+    return max(map(abs, odds), default=0.0)
 
 
 @settings(max_examples=60)

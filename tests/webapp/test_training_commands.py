@@ -10,6 +10,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.inference.training.test_recipe import texts_about
+from webapp.errors import BadInputError
+from webapp.inference.contributions import CONTRIBUTIONS_FILE
+from webapp.playground.checkpoints import refresh_contributions
+from webapp.playground.models import Checkpoint
 
 SMALL = ["--steps", "2", "--rows", "4", "--length", "32", "--device", "cpu"]
 
@@ -30,6 +34,22 @@ def card(slug: str) -> list[str]:
     return ["--slug", slug, "--owner", f"{slug} society", "--licence", "CC0-1.0"]
 
 
+def check_records_are_compared_with_weights(merged: Path) -> None:
+    """Find the registered record again, and refuse one of other weights, at registration and afterwards."""
+    registered = Checkpoint.objects.get(slug="merged")
+    record = registered.experts.get(slug="swan").contribution
+    registered.experts.update(contribution={})
+    refresh_contributions(registered)
+    assert [expert.contribution for expert in registered.experts.all()] == [{}, record]
+    file = merged / CONTRIBUTIONS_FILE
+    file.write_text(file.read_text().replace(record["matrices_sha256"], "0" * 64))
+    with pytest.raises(CommandError, match="records other matrices of the expert 'swan'"):
+        run("add_checkpoint", "again", str(merged))
+    with pytest.raises(BadInputError, match="records other matrices of the expert 'swan'"):
+        refresh_contributions(registered)
+    assert registered.experts.get(slug="swan").contribution == record
+
+
 @pytest.mark.django_db
 def test_owners_contribute_from_base_to_evaluation(tmp_path: Path) -> None:
     public, own = corpus(tmp_path, "horse"), corpus(tmp_path, "swan")
@@ -42,12 +62,17 @@ def test_owners_contribute_from_base_to_evaluation(tmp_path: Path) -> None:
     assert "own text:" in told
     with pytest.raises(CommandError, match=r"missing\.jsonl.* no such file"):
         run("train_expert", "--base", base, "--corpus", "missing.jsonl", "--out", f"{sent}2", *card("swan"), *SMALL)
-    assert run("merge_experts", sent, "--base", base, "--out", merged).strip() == merged
+    assert run("merge_experts", sent, "--base", base, "--out", merged, "--by", "the museum").strip() == merged
     tables = json.loads(
         run("evaluate_experts", merged, "--domain", f"public={public}", f"swan={own}", "--format", "json")
     )
     assert tables["experts"] == ["public", "swan"]
     assert len(tables["losses"]) == 4
+    run("add_checkpoint", "merged", merged)
+    public_expert, swan = Checkpoint.objects.get(slug="merged").experts.all()
+    assert public_expert.contribution == {}
+    assert swan.contribution["merged_by"] == "the museum"
+    check_records_are_compared_with_weights(Path(merged))
     assert run("verify_optout", merged).count("times a switched-off expert was computed: 0") == 2
 
 

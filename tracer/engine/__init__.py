@@ -5,6 +5,7 @@ Knows nothing of Django, Celery or HTTP; may be used from a notebook.
 
 from tracer.engine.adoption import adopt_index
 from tracer.engine.build import ShardProgress, assemble_index, build_index, build_shard
+from tracer.engine.corpora import Disclosure, SearchableCorpus
 from tracer.engine.corpus_files import CorpusDocument, CorpusPart, find_corpus_files, read_corpus_file, read_slice
 from tracer.engine.errors import (
     CorpusFileError,
@@ -19,13 +20,14 @@ from tracer.engine.errors import (
     StockRefusedError,
     TraceCancelledError,
 )
-from tracer.engine.layout import Manifest
+from tracer.engine.layout import Manifest, read_manifest
 from tracer.engine.memory import TraceMemory
 from tracer.engine.parameters import Boundaries, RankBy, TraceParameters
-from tracer.engine.pipeline import Disclosure, SearchableCorpus, preview_spans, trace_text
+from tracer.engine.pipeline import covered_characters, preview_spans, trace_text
 from tracer.engine.reader import IndexReader, StoredDocument, Verification, validate_index
 from tracer.engine.relevance import Relevance
 from tracer.engine.results import FoundDocument, Match, Span, TraceResult
+from tracer.engine.samples import add_samples
 from tracer.engine.stock import StockEngine
 
 __all__ = [
@@ -59,13 +61,16 @@ __all__ = [
     "TraceParameters",
     "TraceResult",
     "Verification",
+    "add_samples",
     "adopt_index",
     "assemble_index",
     "build_index",
     "build_shard",
+    "covered_characters",
     "find_corpus_files",
     "preview_spans",
     "read_corpus_file",
+    "read_manifest",
     "read_slice",
     "trace_text",
     "validate_index",

@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from tracer.engine.errors import IndexFileError
 from tracer.engine.layout import PARTS, pointer_width, token_dtype, write_manifest
+from tracer.engine.pages import MappedFile, unchanged
+from tracer.engine.samples import add_samples
 from tracer.engine.tokens import IndexTokenizer, load_tokenizer
 
 BLOCK = 1 << 22
@@ -38,6 +40,11 @@ def adopt_index(source: Path, folder: Path, tokenizer_path: Path | None) -> None
     """
     tokenizer = load_tokenizer(tokenizer_path)
     n_shards = _count_shards(source)
+    with unchanged(source / f"{part}.{number}" for number in range(n_shards) for part in PARTS):
+        _adopt(source, folder, tokenizer, n_shards)
+
+
+def _adopt(source: Path, folder: Path, tokenizer: IndexTokenizer, n_shards: int) -> None:
     shards = [_ForeignShard(source, number, tokenizer) for number in range(n_shards)]
     for shard in shards[1:]:
         if shard.width != shards[0].width:
@@ -46,11 +53,12 @@ def adopt_index(source: Path, folder: Path, tokenizer_path: Path | None) -> None
     _check_decodes(source, shards, tokenizer)
     for shard, own in zip(shards, counts, strict=True):
         shard.link(folder, own)
-    if tokenizer_path is not None:
-        shutil.copyfile(tokenizer_path, folder / "tokenizer.json")
+    if tokenizer.path is not None:
+        shutil.copyfile(tokenizer.path, folder / "tokenizer.json")
     n_tokens = sum(len(shard.tokens) for shard in shards)
     n_documents = sum(len(shard.offsets) for shard in shards)
-    write_manifest(folder, tokenizer.digest, shards[0].width, n_shards, n_tokens, n_documents)
+    manifest = write_manifest(folder, tokenizer.digest, shards[0].width, n_shards, n_tokens, n_documents)
+    add_samples(folder, manifest)
 
 
 def _count_shards(source: Path) -> int:
@@ -125,7 +133,7 @@ class _ForeignShard:
         if size == 0 or size % dtype.itemsize:
             raise self.damage(part, f"has {size} bytes, no whole number of {dtype.itemsize}-byte entries")
         try:
-            return np.asarray(np.memmap(self._path(part), dtype=dtype, mode="r"))
+            return MappedFile(self._path(part), dtype, reads_ahead=True).array
         except (OSError, ValueError) as error:
             raise self.damage(part, f"cannot be mapped ({error})") from error
 

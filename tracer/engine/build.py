@@ -28,6 +28,7 @@ from tracer.engine.layout import (
     FORMAT,
     MANIFEST,
     PARTS,
+    SAMPLES,
     TOKENIZER,
     FileEntry,
     Manifest,
@@ -35,6 +36,7 @@ from tracer.engine.layout import (
     pointer_width,
     token_dtype,
 )
+from tracer.engine.samples import write_samples
 from tracer.engine.tokens import IndexTokenizer
 
 BATCH, BATCH_CHARACTERS = 256, 4_000_000
@@ -163,6 +165,8 @@ def assemble_index(building: Path, shards: Sequence[Path], tokenizer: IndexToken
             for part in PARTS:
                 if not (joined / f"{part}.{number}").exists():
                     (folder / f"{part}.{number}").rename(joined / f"{part}.{number}")
+            if (folder / f"{SAMPLES}.{number}").exists():
+                (folder / f"{SAMPLES}.{number}").rename(joined / f"{SAMPLES}.{number}")
             (folder / SUMMARY).rename(kept)
         summaries.append(read_summary(kept))
     files = {name: entry for summary in summaries for name, entry in summary.files.items()}
@@ -277,6 +281,8 @@ def _complete_shard(folder: Path, shard: int, tokenizer: IndexTokenizer, pulse: 
                 n_tokens, n_documents = sort_shard(folder, shard, tokenizer)
                 names = [f"{part}.{shard}" for part in PARTS]
                 files = {name: FileEntry((folder / name).stat().st_size, file_digest(folder / name)) for name in names}
+                digests = {name: entry.sha256 for name, entry in files.items()}
+                write_samples(folder, shard, tokenizer.stored_width, digests)
                 summary = ShardSummary(tokenizer.stored_width, n_tokens, n_documents, files)
                 _write(folder / SUMMARY, json.dumps(asdict(summary)).encode())
                 _sync(folder)

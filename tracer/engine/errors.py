@@ -4,6 +4,7 @@ EngineError
 ├── CorpusFileError   a corpus file that cannot be read; names file and line
 ├── DiskFullError     a build that could not write on
 ├── IndexFileError    an index that is missing, damaged or replaced; names the file
+├── LittleMemoryError  less memory than cutting a text into tokens may take
 ├── ParameterError    a trace parameter out of its bounds; names it
 ├── StockEngineError  the stock infini-gram engine gave no answer
 │   ├── StockMissingError   it is not installed on this machine
@@ -45,6 +46,16 @@ class DiskFullError(EngineError):
         super().__init__(
             f"There is no room in {folder}: {error.strerror}. Nothing was registered and finished shards are kept. "
             "Make room (an index takes 5 to 7 times its tokens), then resume the build."
+        )
+
+
+class LittleMemoryError(EngineError):
+    """Less memory than cutting a text into tokens may take, which would end the process."""
+
+    def __init__(self, n_bytes: int) -> None:
+        super().__init__(
+            f"This process cannot get the {n_bytes / 1e6:,.0f} MB that cutting the text into tokens may take. "
+            "Ask again later or with a shorter text; the operator may raise the worker's limit of memory."
         )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from tracer.engine.errors import IndexFileError
 
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
+SAMPLES = "samples"
 PARTS = ("tokenized", "table", "offset", "metadata", "metaoff", "unigram")
 FORMAT = 1
 

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tracer.engine.pages import run_together
 from tracer.engine.reader import IndexReader
 from tracer.engine.search import Positions
+from tracer.engine.stepwise import Notes
 from tracer.engine.tokens import TokenizedText
 
 Ranges = tuple[npt.NDArray[np.int64], ...]
@@ -30,7 +32,12 @@ class SpanMemory:
         self.n_searched = 0
 
     def longest(
-        self, tokens: TokenizedText, readers: Sequence[IndexReader], starts: Positions, limits: Positions
+        self,
+        tokens: TokenizedText,
+        readers: Sequence[IndexReader],
+        starts: Positions,
+        limits: Positions,
+        notes: Notes | None = None,
     ) -> Positions:
         """Return (len(starts),) the longest match at each start in any reader, at most its limit."""
         n, same = len(tokens.ids), self._n_same(tokens.ids)
@@ -38,19 +45,24 @@ class SpanMemory:
         kept = self._longest[:same]
         longest[:same] = np.where(np.arange(same) + kept < same, kept, -1)
         todo = starts[longest[starts] < 0]
-        longest[todo] = search_longest(tokens, readers, todo, n - todo)
+        longest[todo] = search_longest(tokens, readers, todo, n - todo, notes)
         self._ids, self._longest, self.n_searched = tokens.ids, longest, len(todo)
         self._ranges = {key: value for key, value in self._ranges.items() if key[1] <= same}
         return np.minimum(longest[starts], limits)
 
     def ranges(
-        self, tokens: TokenizedText, readers: Sequence[IndexReader], starts: Positions, ends: Positions
+        self,
+        tokens: TokenizedText,
+        readers: Sequence[IndexReader],
+        starts: Positions,
+        ends: Positions,
+        notes: Notes | None = None,
     ) -> list[npt.NDArray[np.int64]]:
         """Return (shards, len(starts), 2) ranks for each reader; call it after `longest` of the same text."""
         keys = list(zip(starts.tolist(), ends.tolist(), strict=True))
         todo = [i for i, key in enumerate(keys) if key not in self._ranges]
         if todo:
-            new = search_ranges(tokens, readers, starts[todo], ends[todo])
+            new = search_ranges(tokens, readers, starts[todo], ends[todo], notes)
             for place, i in enumerate(todo):
                 self._ranges[keys[i]] = tuple(r[:, place] for r in new)
         return [
@@ -83,20 +95,59 @@ class TraceMemory:
 
 
 def search_longest(
-    tokens: TokenizedText, readers: Sequence[IndexReader], starts: Positions, limits: Positions
+    tokens: TokenizedText,
+    readers: Sequence[IndexReader],
+    starts: Positions,
+    limits: Positions,
+    notes: Notes | None = None,
 ) -> Positions:
-    """Return (len(starts),) the longest match at each start in any reader, at most its limit."""
+    """Return (len(starts),) the longest match at each start in any reader, at most its limit.
+
+    `notes`, new ones, keep what the searches saw.
+    """
+    kept = notes or Notes()
     longest = np.zeros(len(starts), np.int64)
-    for reader in readers:
-        reader.longest(stored_ids(tokens, reader), starts, limits, longest)
+    run_together(
+        search
+        for reader in readers
+        for search in reader.longest_steps(stored_ids(tokens, reader), starts, limits, longest, kept)
+    )
     return longest
 
 
 def search_ranges(
-    tokens: TokenizedText, readers: Sequence[IndexReader], starts: Positions, ends: Positions
+    tokens: TokenizedText,
+    readers: Sequence[IndexReader],
+    starts: Positions,
+    ends: Positions,
+    notes: Notes | None = None,
 ) -> list[npt.NDArray[np.int64]]:
-    """Return (shards, len(starts), 2) ranks for each reader."""
-    return [reader.ranges(stored_ids(tokens, reader), starts, ends - starts) for reader in readers]
+    """Return (shards, len(starts), 2) ranks for each reader; `notes` are of `search_longest` in the same text."""
+    kept = notes or Notes()
+    found = [np.zeros((len(reader.shards), len(starts), 2), np.int64) for reader in readers]
+    run_together(
+        search
+        for reader, out in zip(readers, found, strict=True)
+        for search in reader.ranges_steps(stored_ids(tokens, reader), starts, ends - starts, out, kept)
+    )
+    return found
+
+
+def bound_counts(
+    tokens: TokenizedText, readers: Sequence[IndexReader], starts: Positions, ends: Positions, notes: Notes
+) -> Positions:
+    """Return (len(starts),) numbers that the counts do not exceed, from samples and `notes` alone."""
+    searches = [
+        (search, search.narrow(notes.of(shard)))
+        for reader in readers
+        for shard, search in reader.range_searches(stored_ids(tokens, reader), starts, ends - starts)
+    ]
+    run_together(steps for _, steps in searches)
+    bound = np.zeros(len(starts), np.int64)
+    for search, _ in searches:
+        (low, _), (_, high) = search.low.reshape(2, -1), search.high.reshape(2, -1)
+        bound += high - low
+    return bound
 
 
 def stored_ids(tokens: TokenizedText, reader: IndexReader) -> npt.NDArray[np.unsignedinteger]:

@@ -47,7 +47,8 @@ def count_in_tokens(tokens: npt.NDArray[np.unsignedinteger], ids: TokenIds) -> i
 def rank_ranges_of(reader: IndexReader, ids: TokenIds) -> list[tuple[int, int]]:
     """Return each shard's half-open range of ranks at which `ids` stands."""
     query = np.array(ids, dtype=token_dtype(reader.manifest.token_width))
-    found = reader.ranges(query, np.zeros(1, np.int64), np.array([len(ids)], np.int64))
+    with reader.intact():
+        found = reader.ranges(query, np.zeros(1, np.int64), np.array([len(ids)], np.int64))
     return [(int(low), int(high)) for low, high in found[:, 0].tolist()]
 
 
@@ -67,16 +68,22 @@ def sample_pointers(reader: IndexReader, ids: TokenIds, n_wanted: int, seed: str
 
 def document_at(reader: IndexReader, shard: int, pointer: int) -> tuple[int, int]:
     """Return (document within the shard, token position in it) of a byte pointer."""
-    offsets, width = reader.shards[shard].offsets, reader.manifest.token_width
-    document = int(np.searchsorted(offsets, pointer, side="right")) - 1
-    return document, (pointer - int(offsets[document])) // width - 1
+    own = reader.shards[shard]
+    document = own.document_at(pointer)
+    return document, (pointer - int(own.offsets[document])) // own.width - 1
 
 
 def read_passage(reader: IndexReader, shard_number: int, pointer: int, n_tokens: int, context: int) -> Passage:
     """Read a match of `n_tokens` tokens and up to `context` tokens on either side, within its document.
 
     In an index of bytes `n_tokens` counts bytes, and `context` is stretched to as much text as of tokens.
+    Raises `IndexFileError` when a file changed its size since opening.
     """
+    with reader.intact():
+        return _read_passage(reader, shard_number, pointer, n_tokens, context)
+
+
+def _read_passage(reader: IndexReader, shard_number: int, pointer: int, n_tokens: int, context: int) -> Passage:
     shard = reader.shards[shard_number]
     context *= reader.tokenizer.units_per_token
     document, token_start = document_at(reader, shard_number, pointer)

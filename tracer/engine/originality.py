@@ -32,22 +32,32 @@ class Originality:
 def measure_originality(text: str, readers: Sequence[IndexReader]) -> Originality:
     """Return a text's originality in all indexes that share the tokenizer with most tokens indexed.
 
-    Bytes are no tokens: their indexes count only when there is no other.
+    Bytes are no tokens: their indexes count only when there is no other. A trace has it from its own search.
     """
-    sizes: dict[str, int] = {}
-    readers = [reader for reader in readers if not reader.tokenizer.is_bytes] or readers
-    for reader in readers:
-        sizes[reader.tokenizer.digest] = sizes.get(reader.tokenizer.digest, 0) + reader.n_tokens
-    chosen = max(sizes, key=lambda digest: (sizes[digest], digest))
+    chosen = main_tokenizer(readers)
     group = [reader for reader in readers if reader.tokenizer.digest == chosen]
     ids = group[0].tokenizer.encode(text).ids
     starts = np.arange(len(ids), dtype=np.int64)
     longest = np.zeros(len(ids), np.int64)
     limits = np.minimum(len(ids) - starts, LENGTHS[-1])
     for reader in group:
-        reader.longest(ids.astype(token_dtype(reader.manifest.token_width)), starts, limits, longest)
+        with reader.intact():
+            reader.longest(ids.astype(token_dtype(reader.manifest.token_width)), starts, limits, longest)
+    return originality_of(longest)
+
+
+def main_tokenizer(readers: Sequence[IndexReader]) -> str:
+    """Return the digest of the tokenizer with most tokens indexed, of those of bytes only where there is no other."""
+    sizes: dict[str, int] = {}
+    for reader in [reader for reader in readers if not reader.tokenizer.is_bytes] or readers:
+        sizes[reader.tokenizer.digest] = sizes.get(reader.tokenizer.digest, 0) + reader.n_tokens
+    return max(sizes, key=lambda digest: (sizes[digest], digest))
+
+
+def originality_of(longest: Positions) -> Originality:
+    """Return the originality of a text whose longest match at each token, of up to 12 tokens, is `longest` (n,)."""
     uniqueness = tuple(l_uniqueness(longest, length) for length in LENGTHS)
-    return Originality(round(sum(uniqueness), 6), LENGTHS, uniqueness, len(ids))
+    return Originality(round(sum(uniqueness), 6), LENGTHS, uniqueness, len(longest))
 
 
 def l_uniqueness(longest: Positions, length: int) -> float:

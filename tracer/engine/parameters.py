@@ -36,6 +36,22 @@ BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
+#: Settings that are fixed together, by name. OLMoTrace's are those of its production, whose spans they reproduce.
+PRESETS: dict[str, dict[str, Any]] = {
+    "olmotrace": {
+        "boundaries": Boundaries.OLMOTRACE,
+        "min_length_tokens": 1,
+        "max_frequency": 1_000_000,
+        "density": 0.05,
+        "rank_by": RankBy.RARITY,
+        "max_documents_per_span": 10,
+        "context_tokens": 250,
+        "snippet_tokens": 40,
+    },
+    "everything": {"density": None, "min_length_tokens": 1, "max_frequency": 10**12},
+}
+
+
 @dataclass(frozen=True)
 class TraceParameters:
     """Parameters of one trace; part of its identity.
@@ -58,10 +74,19 @@ class TraceParameters:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> TraceParameters:
-        """Return checked parameters; raise `ParameterError` naming the first bad one."""
+        """Return checked parameters; raise `ParameterError` naming the first bad one.
+
+        `preset` names one of `PRESETS`, whose settings may not be given beside it.
+        """
         known = {field.name for field in fields(cls)}
-        checked: dict[str, Any] = {}
+        preset = values.get("preset")
+        checked = _of_preset(preset)
+        fixed = frozenset(checked)
         for name, value in values.items():
+            if name == "preset":
+                continue
+            if name in fixed:
+                raise ParameterError(name, f"is fixed by the preset {preset!r}: leave one of them out")
             if name not in known:
                 raise ParameterError(str(name), f"unknown parameter. Known: {', '.join(sorted(known))}")
             checked[name] = _checked(name, value)
@@ -70,6 +95,14 @@ class TraceParameters:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
+
+
+def _of_preset(name: Any) -> dict[str, Any]:
+    if name is None:
+        return {}
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ParameterError("preset", f"{name!r} is not one of {', '.join(PRESETS)}")
+    return dict(PRESETS[name])
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tracer.engine.errors import IndexFileError
-from tracer.engine.layout import TOKENIZER, Manifest, file_digest, pointer_width, read_manifest, token_dtype
-from tracer.engine.search import Positions, longest_matches, rank_ranges
+from tracer.engine.layout import SAMPLES, TOKENIZER, Manifest, file_digest, pointer_width, read_manifest, token_dtype
+from tracer.engine.pages import MappedFile, Stepwise, run_together
+from tracer.engine.samples import OFFSETS_PER_UNIT, check_samples, open_samples
+from tracer.engine.search import Positions
+from tracer.engine.stepwise import Notes, Search, compile_searches
 from tracer.engine.tokens import FOLDED_BYTES, IndexTokenizer, load_tokenizer
 
 
@@ -60,17 +64,26 @@ class Shard:
         if n_bytes == 0 or n_bytes % width or self.sizes[f"table.{number}"] != n_bytes // width * p:
             raise IndexFileError(folder / f"table.{number}", "size does not fit tokenized's")
         self.width = width
-        self.tokens = self._map("tokenized", token_dtype(width))
-        self.table = self._map("table", np.dtype("u1")).reshape(-1, p)
-        self.offsets = self._map("offset", np.dtype("<u8"))
-        self.metadata_offsets = self._map("metaoff", np.dtype("<u8"))
-        self.metadata = self._map("metadata", np.dtype("u1"))
+        self.tokens_file = self._map("tokenized", token_dtype(width))
+        self.table_file = self._map("table", np.dtype("u1"))
+        self.offsets_file = self._map("offset", np.dtype("<u8"))
+        self.metadata_offsets_file = self._map("metaoff", np.dtype("<u8"))
+        self.metadata_file = self._map("metadata", np.dtype("u1"))
+        self.tokens, self.table = self.tokens_file.array, self.table_file.array.reshape(-1, p)
+        self.offsets, self.metadata_offsets = self.offsets_file.array, self.metadata_offsets_file.array
+        self.metadata = self.metadata_file.array
+        self._had_samples = (folder / f"{SAMPLES}.{number}").is_file()
+        self.samples = open_samples(folder, number, manifest)
         if len(self.offsets) != len(self.metadata_offsets):
             raise IndexFileError(folder / f"metaoff.{number}", "does not fit offset's number of documents")
 
-    def _map(self, part: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    def has_new_samples(self) -> bool:
+        """Tell whether samples were made since it was opened without any."""
+        return not self._had_samples and (self._folder / f"{SAMPLES}.{self.number}").is_file()
+
+    def _map(self, part: str, dtype: np.dtype[Any]) -> MappedFile:
         try:
-            return np.asarray(np.memmap(self._folder / f"{part}.{self.number}", dtype=dtype, mode="r"))
+            return MappedFile(self._folder / f"{part}.{self.number}", dtype)
         except (OSError, ValueError) as error:
             raise IndexFileError(self._folder / f"{part}.{self.number}", f"cannot be mapped ({error})") from error
 
@@ -92,8 +105,20 @@ class Shard:
     def locate(self, rank: int) -> Occurrence:
         """Return the document (within the shard) and token position that a rank points to."""
         position = int.from_bytes(self.table[rank].tobytes(), "little")
-        document = int(np.searchsorted(self.offsets, position, side="right")) - 1
+        document = self.document_at(position)
         return Occurrence(document, (position - int(self.offsets[document])) // self.width - 1)
+
+    def document_at(self, pointer: int) -> int:
+        """Return the document (within the shard) in which a byte pointer stands."""
+        first, last = self.document_bounds(pointer)
+        return first + _n_up_to(self.offsets[first:last], pointer) - 1
+
+    def document_bounds(self, pointer: int) -> tuple[int, int]:
+        """Return the half-open range of documents, all in one page of offsets if there are samples, that hold it."""
+        if self.samples is None:
+            return 0, self.n_documents
+        page = _n_up_to(self.samples.offset_guide, pointer) - 1
+        return page * OFFSETS_PER_UNIT, min(self.n_documents, (page + 1) * OFFSETS_PER_UNIT)
 
     def token_range(self, document: int) -> tuple[int, int]:
         """Return the half-open range of a document's tokens, its separator left out."""
@@ -101,11 +126,15 @@ class Shard:
         end = len(self.tokens) if document + 1 == self.n_documents else int(self.offsets[document + 1]) // self.width
         return begin, end
 
-    def facts(self, document: int) -> dict[str, Any]:
-        """Return a document's metadata line."""
+    def facts_range(self, document: int) -> tuple[int, int]:
+        """Return where a document's metadata line stands, in bytes."""
         begin = int(self.metadata_offsets[document])
         last = document + 1 == self.n_documents
-        end = len(self.metadata) if last else int(self.metadata_offsets[document + 1])
+        return begin, len(self.metadata) if last else int(self.metadata_offsets[document + 1])
+
+    def facts(self, document: int) -> dict[str, Any]:
+        """Return a document's metadata line."""
+        begin, end = self.facts_range(document)
         try:
             value = json.loads(self.metadata[begin:end].tobytes())
         except ValueError as error:
@@ -153,27 +182,59 @@ class IndexReader:
         shards = [Shard(folder, number, manifest) for number in range(manifest.n_shards)]
         return cls(folder, manifest, tokenizer, shards)
 
+    @contextmanager
+    def intact(self) -> Iterator[None]:
+        """Read what is to be trusted: raises `IndexFileError` if a file lost bytes meanwhile, whatever came of that."""
+        with intact([self]):
+            yield
+
     def check_files(self) -> None:
         """Raise `IndexFileError` when a file changed its size since it was opened."""
         for shard in self.shards:
             shard.check_sizes()
 
+    def warm_up(self) -> None:
+        """Compile what searches of this index need, so that the first one is as fast as others."""
+        compile_searches(self.shards[0])
+
     def longest(self, query: npt.NDArray[Any], starts: Positions, limits: Positions, best: Positions) -> None:
         """Raise `best` to the longest match at each start in any shard."""
-        for shard in self.shards:
-            longest_matches(shard.tokens, shard.table, shard.width, query, starts, limits, best)
+        run_together(self.longest_steps(query, starts, limits, best, Notes()))
+
+    def longest_steps(
+        self, query: npt.NDArray[Any], starts: Positions, limits: Positions, best: Positions, notes: Notes
+    ) -> list[Stepwise]:
+        """Return what `longest` does, a search for each shard, to be run together with others."""
+        lower = np.zeros(len(starts), np.bool_)
+        searches = [notes.add(shard, Search(shard, query, starts, limits, lower)) for shard in self.shards]
+        return [search.find_longest(best) for search in searches]
 
     def ranges(self, query: npt.NDArray[Any], starts: Positions, lengths: Positions) -> npt.NDArray[np.int64]:
         """Return (shards, spans, 2) half-open rank ranges."""
         out = np.zeros((len(self.shards), len(starts), 2), np.int64)
-        for number, shard in enumerate(self.shards):
-            rank_ranges(shard.tokens, shard.table, shard.width, query, starts, lengths, out[number])
+        run_together(self.ranges_steps(query, starts, lengths, out, Notes()))
         return out
+
+    def ranges_steps(
+        self, query: npt.NDArray[Any], starts: Positions, lengths: Positions, out: npt.NDArray[np.int64], notes: Notes
+    ) -> list[Stepwise]:
+        """Return what fills `out` (shards, spans, 2), a search for each shard; `notes` are of the same query."""
+        searches = self.range_searches(query, starts, lengths)
+        return [_fill_ranges(search, notes.of(shard), out[i]) for i, (shard, search) in enumerate(searches)]
+
+    def range_searches(
+        self, query: npt.NDArray[Any], starts: Positions, lengths: Positions
+    ) -> list[tuple[Shard, Search]]:
+        """Return a search in each shard for (2 · spans,) ranks: where each range begins, then where it ends."""
+        n = len(starts)
+        both = np.tile(starts, 2), np.tile(lengths, 2), np.arange(2 * n) >= n
+        return [(shard, Search(shard, query, *both)) for shard in self.shards]
 
     def count(self, ids: list[int]) -> int:
         """Return how often a sequence of token ids stands in the index."""
         query = np.array(ids, dtype=token_dtype(self.manifest.token_width))
-        found = self.ranges(query, np.zeros(1, np.int64), np.array([len(ids)], np.int64))
+        with self.intact():
+            found = self.ranges(query, np.zeros(1, np.int64), np.array([len(ids)], np.int64))
         return int((found[..., 1] - found[..., 0]).sum())
 
     def document(self, index: int) -> StoredDocument:
@@ -182,19 +243,19 @@ class IndexReader:
             raise IndexError(f"document {index} is not in 0 … {self.n_documents - 1}")
         number = int(np.searchsorted(self._first_document, index, side="right")) - 1
         shard, within = self.shards[number], index - int(self._first_document[number])
-        begin, end = shard.token_range(within)
-        ids = shard.tokens[begin:end]
-        facts = shard.facts(within)
-        return StoredDocument(
-            index,
-            str(facts.get("id", index)),
-            str(facts.get("title", "")),
-            str(facts.get("url", "")),
-            str(facts.get("licence", "")),
-            facts.get("metadata") or {},
-            ids,
-            self.tokenizer.to_bytes(ids).decode("utf-8", "replace"),
-        )
+        with self.intact():
+            begin, end = shard.token_range(within)
+            ids, facts = shard.tokens[begin:end], shard.facts(within)
+            return StoredDocument(
+                index,
+                str(facts.get("id", index)),
+                str(facts.get("title", "")),
+                str(facts.get("url", "")),
+                str(facts.get("licence", "")),
+                facts.get("metadata") or {},
+                ids,
+                self.tokenizer.to_bytes(ids).decode("utf-8", "replace"),
+            )
 
     def document_number(self, shard: int, within: int) -> int:
         """Return the number in the index of a shard's document."""
@@ -221,6 +282,24 @@ class IndexReader:
         return counts
 
 
+@contextmanager
+def intact(readers: Sequence[IndexReader]) -> Iterator[None]:
+    """Check files after what was read of them: a page that a file lost while it was mapped reads as zeros.
+
+    Raises `IndexFileError` instead of what the zeros may have caused.
+    """
+    try:
+        yield
+    finally:
+        for reader in readers:
+            reader.check_files()
+
+
+def _fill_ranges(search: Search, seen: Search | None, out: npt.NDArray[np.int64]) -> Stepwise:
+    yield from search.find_ranks(seen)
+    out[:] = search.low.reshape(2, -1).T
+
+
 def _check_digests(folder: Path, manifest: Manifest) -> None:
     for name, entry in manifest.files.items():
         path = folder / name
@@ -235,6 +314,7 @@ def validate_index(folder: Path) -> Manifest:
     reader = IndexReader.open(folder, verify=Verification.FULL)
     for shard in reader.shards:
         _check_order(folder, shard)
+        check_samples(folder, shard.number, reader.manifest)
     return reader.manifest
 
 
@@ -249,3 +329,8 @@ def _check_order(folder: Path, shard: Shard, n_samples: int = 1000, length: int 
             raise IndexFileError(folder / f"table.{shard.number}", f"rank {rank} points outside the tokens")
         if raw[one : one + length].tobytes() > raw[two : two + length].tobytes():
             raise IndexFileError(folder / f"table.{shard.number}", f"not in order at rank {rank}")
+
+
+def _n_up_to(ascending: npt.NDArray[np.uint64], pointer: int) -> int:
+    """Return how many do not exceed the pointer, which must be of their type: else all are converted to floats."""
+    return int(ascending.searchsorted(np.uint64(pointer), side="right"))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tracer.engine.boundaries import TextBoundaries
-from tracer.engine.memory import SpanMemory, search_longest, search_ranges
+from tracer.engine.memory import SpanMemory, bound_counts, search_longest, search_ranges
 from tracer.engine.parameters import RankBy, TraceParameters
 from tracer.engine.reader import IndexReader
-from tracer.engine.search import Positions
+from tracer.engine.search import Positions, bound_runs
+from tracer.engine.stepwise import Notes
 from tracer.engine.tokens import TokenizedText
 
 
@@ -38,72 +40,159 @@ class TokenSpan:
         return [int((r[:, 1] - r[:, 0]).sum()) for r in self.ranges]
 
 
+@dataclass
+class EveryMatch:
+    """The longest match at each token (n,), whatever the boundaries, of at most `limit` tokens; to be filled."""
+
+    limit: int
+    longest: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+class _Candidates(NamedTuple):
+    """Spans (k,) in order of their start, each ending behind all before it; none counts more than its `most`."""
+
+    starts: Positions
+    ends: Positions
+    log_probabilities: npt.NDArray[np.float64]
+    most: Positions
+
+
 def find_spans(
     tokens: TokenizedText,
     boundaries: TextBoundaries,
     readers: Sequence[IndexReader],
     parameters: TraceParameters,
     memory: SpanMemory | None = None,
+    matches: EveryMatch | None = None,
 ) -> list[TokenSpan]:
     """Return the maximal spans in order of their start (Liu et al., arXiv 2504.07096, section 3).
 
-    For every allowed start the longest prefix that occurs in any shard, cut at the limit and
-    backed off to a word's end; spans inside an earlier one, too short or too frequent are dropped.
-    `memory` is of an earlier version of the text in the same readers.
+    For every allowed start the longest prefix that occurs in any shard, cut at the limit and backed off to a
+    word's end; spans inside an earlier one, too short or too frequent are dropped. (Whatever is inside one that is
+    too frequent is so, too.) `memory` is of an earlier version of the text in the same readers.
+    `matches` is filled by the same search, which then looks at every token; not together with `memory`.
     """
-    n = len(tokens.ids)
+    found, notes = _candidates(tokens, boundaries, readers, parameters, memory, matches)
+    spans = _counted(tokens, readers, found, np.arange(len(found.starts)), notes, memory)
+    return [span for span in spans if sum(span.counts) <= parameters.max_frequency]
+
+
+def find_chosen_spans(
+    tokens: TokenizedText,
+    boundaries: TextBoundaries,
+    readers: Sequence[IndexReader],
+    parameters: TraceParameters,
+    n_tokens: int,
+    memory: SpanMemory | None = None,
+    matches: EveryMatch | None = None,
+) -> list[TokenSpan]:
+    """Return the ceil(density · n_tokens) rarest or longest of `find_spans`, and count few others."""
+    if parameters.density is None:
+        return find_spans(tokens, boundaries, readers, parameters, memory, matches)
+    found, notes = _candidates(tokens, boundaries, readers, parameters, memory, matches)
+    too_frequent = _too_frequent(tokens, readers, found, parameters.max_frequency, notes, memory)
+    chosen = _choose(found, np.flatnonzero(~too_frequent), n_tokens, parameters)
+    return _counted(tokens, readers, found, chosen, notes, memory)
+
+
+def _candidates(
+    tokens: TokenizedText,
+    boundaries: TextBoundaries,
+    readers: Sequence[IndexReader],
+    parameters: TraceParameters,
+    memory: SpanMemory | None,
+    matches: EveryMatch | None = None,
+) -> tuple[_Candidates, Notes]:
+    """Return all spans but for what their counts decide."""
+    n, notes = len(tokens.ids), Notes()
     starts = np.flatnonzero(boundaries.may_begin)
-    if not n or not len(starts):
-        return []
     limits = boundaries.limits[starts] - starts
-    search = search_longest if memory is None else memory.longest
-    longest = search(tokens, readers, starts, limits)
+    if n and matches is not None:
+        reach = np.minimum(n - np.arange(n), matches.limit)
+        reach[starts] = np.maximum(reach[starts], limits)
+        everywhere = search_longest(tokens, readers, np.arange(n), reach, notes)
+        matches.longest = np.minimum(everywhere, matches.limit)
+        longest = np.minimum(everywhere[starts], limits)
+    if not n or not len(starts):
+        return _Candidates(starts[:0], starts[:0], np.zeros(0), starts[:0]), notes
+    if matches is None:
+        search = search_longest if memory is None else memory.longest
+        longest = search(tokens, readers, starts, limits, notes)
     last_allowed = np.maximum.accumulate(np.where(boundaries.may_end, np.arange(n + 1), -1))
     ends = np.maximum(last_allowed[starts + longest], starts)
     keep = (ends - starts >= parameters.min_length_tokens) & (ends > starts)
     keep &= np.append(True, ends[1:] > np.maximum.accumulate(ends)[:-1])
-    starts, ends = starts[keep], ends[keep]
-    ranges = (search_ranges if memory is None else memory.ranges)(tokens, readers, starts, ends)
-    total = sum((r[..., 1] - r[..., 0]).sum(0) for r in ranges)
-    log_probabilities = _log_probabilities(tokens.ids, readers)
-    sums = np.append(0.0, np.cumsum(log_probabilities))
-    return [
-        TokenSpan(
-            int(starts[i]),
-            int(ends[i]),
-            int(tokens.starts[starts[i]]),
-            int(tokens.ends[ends[i] - 1]),
-            float(sums[ends[i]] - sums[starts[i]]),
-            tuple(r[:, i] for r in ranges),
-        )
-        for i in _maximal_and_rare_enough(starts, ends, np.asarray(total), parameters.max_frequency)
-    ]
+    n_kept = int(keep.sum())
+    counts: Positions = np.sum([reader.unigram_counts[tokens.ids] for reader in readers], axis=0)
+    found = _Candidates(starts[keep], ends[keep], np.empty(n_kept), np.empty(n_kept, np.int64))
+    bound_runs(_log_probabilities(counts, readers), counts, *found)
+    return found, notes
 
 
-def _maximal_and_rare_enough(starts: Positions, ends: Positions, total: Positions, cap: int) -> list[int]:
-    """Return the indices of spans not inside an earlier kept one. A too frequent span hides none."""
-    chosen, last_end = [], 0
-    for i in range(len(starts)):
-        if 0 < total[i] <= cap and ends[i] > last_end:
-            chosen.append(i)
-            last_end = int(ends[i])
-    return chosen
+def _too_frequent(
+    tokens: TokenizedText,
+    readers: Sequence[IndexReader],
+    found: _Candidates,
+    cap: int,
+    notes: Notes,
+    memory: SpanMemory | None,
+) -> npt.NDArray[np.bool_]:
+    """Tell which spans (k,) occur more than `cap` times: only those are counted of which no bound says otherwise."""
+    too_frequent = found.most > cap
+    doubtful = np.flatnonzero(too_frequent)
+    if len(doubtful):
+        bounds = bound_counts(tokens, readers, found.starts[doubtful], found.ends[doubtful], notes)
+        too_frequent[doubtful[bounds <= cap]] = False
+        doubtful = doubtful[bounds > cap]
+    counted = _counted(tokens, readers, found, doubtful, notes, memory)
+    too_frequent[doubtful] = [sum(span.counts) > cap for span in counted]
+    return too_frequent
 
 
-def choose_spans(spans: list[TokenSpan], n_tokens: int, parameters: TraceParameters) -> list[TokenSpan]:
-    """Keep the ceil(density · L) rarest or longest spans, in order of their start."""
-    if parameters.density is None:
-        return spans
-    limit = math.ceil(parameters.density * n_tokens)
-    if parameters.rank_by is RankBy.RARITY:
-        ranked = sorted(spans, key=lambda span: (span.unigram_logprob, span.token_start))
-    else:
-        ranked = sorted(spans, key=lambda span: (-span.length_tokens, span.unigram_logprob, span.token_start))
-    return sorted(ranked[:limit], key=lambda span: span.token_start)
+def _choose(found: _Candidates, kept: Positions, n_tokens: int, parameters: TraceParameters) -> Positions:
+    """Return the ceil(density · L) rarest or longest of those `kept`, in their order."""
+    assert parameters.density is not None
+    starts, ends = found.starts[kept], found.ends[kept]
+    key = found.log_probabilities[kept] if parameters.rank_by is RankBy.RARITY else starts - ends
+    ranked = np.argsort(key, kind="stable")  # where equal, the earlier start
+    return np.sort(kept[ranked[: math.ceil(parameters.density * n_tokens)]])
 
 
-def _log_probabilities(ids: Positions, readers: Sequence[IndexReader]) -> npt.NDArray[np.float64]:
-    """Return log(count / total) of each token over all readers; an unseen token counts half."""
-    counts = sum((reader.unigram_counts for reader in readers[1:]), readers[0].unigram_counts.copy())
-    n_tokens = sum(reader.n_tokens for reader in readers)
-    return np.log(np.maximum(counts[ids], 0.5) / n_tokens)
+def _counted(
+    tokens: TokenizedText,
+    readers: Sequence[IndexReader],
+    found: _Candidates,
+    which: Positions,
+    notes: Notes,
+    memory: SpanMemory | None,
+) -> list[TokenSpan]:
+    """Return some of the spans with their ranges."""
+    if not len(which):
+        return []
+    starts, ends = found.starts[which], found.ends[which]
+    search = search_ranges if memory is None else memory.ranges
+    ranges = search(tokens, readers, starts, ends, notes)
+    places = zip(
+        starts.tolist(),
+        ends.tolist(),
+        tokens.starts[starts].tolist(),
+        tokens.ends[ends - 1].tolist(),
+        found.log_probabilities[which].tolist(),
+        strict=True,
+    )
+    return [TokenSpan(*place, tuple(own[:, i] for own in ranges)) for i, place in enumerate(places)]
+
+
+def log_probability(ids: Positions, readers: Sequence[IndexReader]) -> float:
+    """Return the sum of unigram log probabilities of tokens (n,) over all readers, as spans have it."""
+    counts: Positions = np.sum([reader.unigram_counts[ids] for reader in readers], axis=0)
+    return math.fsum(_log_probabilities(counts, readers).tolist())
+
+
+def _log_probabilities(counts: Positions, readers: Sequence[IndexReader]) -> npt.NDArray[np.float64]:
+    """Return log(count) − log(total) of each token over all readers; an unseen token counts half.
+
+    So computed and summed, probabilities are the stock engine's to the last bit, and ties fall alike.
+    """
+    log_total = math.log(sum(reader.n_tokens for reader in readers))
+    return np.array([math.log(count or 0.5) - log_total for count in counts.tolist()])

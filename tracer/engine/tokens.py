@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from tracer.engine.errors import IndexFileError
+from tracer.engine import lazy_numba as numba
+from tracer.engine.errors import IndexFileError, LittleMemoryError
 from tracer.engine.layout import token_width
 
 BYTES_PER_TOKEN = 4
+#: What cutting a text into tokens may take: 100 to 400 bytes a byte, most where each is a token of its own.
+FREE_BYTES, FREE_BYTES_PER_BYTE = 4 << 20, 512
 PLAIN_BYTES = hashlib.sha256(b"utf-8 bytes").hexdigest()
 FOLDED_BYTES = hashlib.sha256(b"utf-8 bytes, case folded one code point to one").hexdigest()
 Ids = npt.NDArray[np.int64]
@@ -72,10 +77,14 @@ class IndexTokenizer:
         return token_width(self.vocabulary_size, is_bytes=self.path is None)
 
     def encode(self, text: str) -> TokenizedText:
-        """Return ids and offsets; lone surrogates, which cannot be encoded, count as U+FFFD."""
-        clean = _encodable(text)
+        """Return ids and offsets; lone surrogates, which cannot be encoded, count as U+FFFD.
+
+        Raises `LittleMemoryError` where memory might not suffice.
+        """
+        clean = as_encodable(text)
         if self._tokenizer is None:
             return _encode_bytes(fold_case(clean) if self.folds_case else clean)
+        _see_that_memory_is_free(len(clean.encode()))
         encoding = self._tokenizer.encode(clean, add_special_tokens=False)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         return TokenizedText(np.array(encoding.ids, dtype=np.int64), offsets[:, 0], offsets[:, 1])
@@ -87,9 +96,54 @@ class IndexTokenizer:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def to_bytes(self, ids: npt.NDArray[np.unsignedinteger]) -> bytes:
-        """Return the bytes that the ids stand for."""
-        table = self.token_bytes
-        return b"".join([table[i] for i in ids.tolist()])
+        """Return the bytes that the ids stand for; raises `IndexError` for one that is none."""
+        return self.to_bytes_and_places(ids)[0]
+
+    def to_bytes_and_places(self, ids: npt.NDArray[np.unsignedinteger]) -> tuple[bytes, Ids]:
+        """Return the bytes that the ids (k,) stand for, and at which byte each begins and the last ends (k + 1,)."""
+        flat, begin = self._flat
+        places = np.zeros(len(ids) + 1, np.int64)
+        joined = _join(flat, begin, np.ascontiguousarray(ids, np.int64), places)
+        if places[-1] < 0:
+            raise IndexError("an id that the tokenizer does not know")
+        return joined.tobytes(), places
+
+    @cached_property
+    def _flat(self) -> tuple[npt.NDArray[np.uint8], Ids]:
+        """Return all tokens in a row, and where each begins."""
+        begin = np.zeros(len(self.token_bytes) + 1, np.int64)
+        np.cumsum([len(token) for token in self.token_bytes], out=begin[1:])
+        return np.frombuffer(b"".join(self.token_bytes), np.uint8), begin
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _join(flat: Any, begin: Any, ids: Any, places: Any) -> Any:
+    """Return the bytes flat[begin[i] : begin[i + 1]] of all ids in a row; the last place is -1 for a bad id."""
+    for k in range(len(ids)):
+        if ids[k] < 0 or ids[k] >= len(begin) - 1:
+            places[-1] = -1
+            return np.empty(0, np.uint8)
+        places[k + 1] = places[k] + begin[ids[k] + 1] - begin[ids[k]]
+    joined = np.empty(places[-1], np.uint8)
+    at = 0
+    for i in ids:
+        for place in range(begin[i], begin[i + 1]):
+            joined[at] = flat[place]
+            at += 1
+    return joined
+
+
+def _see_that_memory_is_free(n_text_bytes: int) -> None:
+    """Raise `LittleMemoryError` unless as much address space is free as a text may take.
+
+    The tokenizer's own code ends the process where it gets none. Nothing is touched, so this costs microseconds;
+    another thread may still take the memory before it is used.
+    """
+    n_bytes = FREE_BYTES + FREE_BYTES_PER_BYTE * n_text_bytes
+    try:
+        mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except (OSError, MemoryError) as error:
+        raise LittleMemoryError(n_bytes) from error
 
 
 @lru_cache(maxsize=16)
@@ -115,7 +169,8 @@ def _fold(character: str) -> str:
     return character
 
 
-def _encodable(text: str) -> str:
+def as_encodable(text: str) -> str:
+    """Return a text with U+FFFD for each lone surrogate."""
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text) if _has_surrogate(text) else text
 
 

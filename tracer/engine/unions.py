@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from tracer.engine.counting import larger_counts
 from tracer.engine.relevance import Relevance
 from tracer.engine.results import Match, Span
 
 ORDER = {Relevance.LOW: 0, Relevance.MEDIUM: 1, Relevance.HIGH: 2}
-Count = int | str
 
 
 def unite_spans(spans: Sequence[Span], max_documents: int) -> list[Span]:
@@ -28,7 +28,7 @@ def unite_spans(spans: Sequence[Span], max_documents: int) -> list[Span]:
     kept: list[Span] = []
     reach: dict[frozenset[str], int] = {}  # corpora of the spans so far: their farthest end
     for span in sorted(united.values(), key=lambda span: (span.start, -span.end)):
-        corpora = frozenset(span.counts)
+        corpora = frozenset(slug for slug, count in span.counts.items() if count)
         if all(end < span.end or not corpora <= outer for outer, end in reach.items()):
             kept.append(span)
             reach[corpora] = max(reach.get(corpora, 0), span.end)
@@ -36,17 +36,11 @@ def unite_spans(spans: Sequence[Span], max_documents: int) -> list[Span]:
 
 
 def _joined(one: Span, two: Span, max_documents: int) -> Span:
-    counts = {corpus: _larger(one.counts.get(corpus), count) for corpus, count in two.counts.items()}
     matches = sorted(_distinct([*one.matches, *two.matches]), key=lambda m: (-m.relevance_score, m.document))
     relevance = max(one.relevance, two.relevance, key=ORDER.__getitem__)
-    return replace(one, counts={**one.counts, **counts}, matches=tuple(matches[:max_documents]), relevance=relevance)
-
-
-def _larger(one: Count | None, two: Count) -> Count:
-    """Return the larger of two counts; a number says more than "below the threshold"."""
-    if isinstance(one, int) and isinstance(two, int):
-        return max(one, two)
-    return one if isinstance(one, int) else two
+    return replace(
+        one, counts=larger_counts(one.counts, two.counts), matches=tuple(matches[:max_documents]), relevance=relevance
+    )
 
 
 def _distinct(matches: Iterable[Match]) -> list[Match]:

@@ -35,12 +35,14 @@ Document = dict[str, Any]
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def harvest_corpus(slug: str) -> Iterator[Document]:
+def harvest_corpus(slug: str, *, max_characters: int | None = None) -> Iterator[Document]:
     """Yield the documents of one corpus: {id, text, title, licence, url, metadata}.
 
-    Ends after the corpus's `max_characters`. Raises `KeyError` for an unknown slug.
+    Ends after `max_characters`, by default `MAX_CORPUS_CHARACTERS`, or the corpus's own.
+    Raises `KeyError` for an unknown slug.
     """
     corpus = {corpus.slug: corpus for corpus in DEMO_CORPORA}[slug]
+    limit = min(corpus.max_characters, MAX_CORPUS_CHARACTERS if max_characters is None else max_characters)
     seen: set[bytes] = set()
     n_characters = 0
     for document in _all_documents(corpus):
@@ -50,7 +52,7 @@ def harvest_corpus(slug: str) -> Iterator[Document]:
             continue
         seen.add(digest)
         n_characters += len(document["text"])
-        if n_characters > min(corpus.max_characters, MAX_CORPUS_CHARACTERS):
+        if n_characters > limit:
             return
         yield document
 

@@ -23,10 +23,10 @@ from webapp.inference.decoder import (
     DecoderWeights,
     ExpertWeights,
     LayerWeights,
-    cache_dtype,
+    working_dtype,
 )
 from webapp.inference.errors import CheckpointError
-from webapp.inference.linear import Linear, WithheldLinear, make_linear
+from webapp.inference.linear import Linear, WithheldLinear, make_linear, make_router
 from webapp.inference.placement import check_memory, pick_device, pick_dtype
 from webapp.inference.text_files import eos_token_ids, read_tokenizer
 
@@ -126,7 +126,7 @@ def load_checkpoint(
     torch_dtype = pick_dtype(dtype, target, memory.weight_bytes)
     n_parameters = memory.weight_bytes
     memory = layout.estimate_memory(
-        config.model, n_read, torch_dtype.itemsize, cache_dtype(torch_dtype, target).itemsize
+        config.model, n_read, torch_dtype.itemsize, working_dtype(torch_dtype, target).itemsize
     )
     check_memory(path, memory, target, announce)
     digest = checkpoint_digest(path, experts_file)
@@ -185,6 +185,10 @@ class _Source:
     def read(self, name: str) -> Tensor:
         return self._cast(self._open[self._stored[name].file].get_tensor(name))
 
+    def read_norm(self, name: str) -> Tensor:
+        """A norm's weights, in the dtype in which the decoder works between products."""
+        return self.read(f"{name}.weight").to(working_dtype(self._dtype, self._device))
+
     def read_linear(self, *names: str) -> Linear:
         """Matrices stored (out, in) and their biases, if they have any, side by side as one product."""
         weights = [self.read(f"{name}.weight") for name in names]
@@ -223,7 +227,7 @@ def _read_weights(
     config: CheckpointConfig, source: _Source, experts: Sequence[int], is_withheld: Sequence[bool]
 ) -> DecoderWeights:
     embedding = source.read("model.embed_tokens.weight")
-    norm = source.read("model.norm.weight")
+    norm = source.read_norm("model.norm")
     nothing = source.withheld_expert(config.model.hidden_size)
     layers = []
     for layer in range(config.model.num_hidden_layers):
@@ -241,7 +245,7 @@ def _read_layer(source: _Source, layer: int, experts: Sequence[ExpertWeights]) -
     root = f"model.layers.{layer}."
     attention = f"{root}self_attn."
     router_rows = torch.stack([part.router_row for part in experts])
-    q_norm, k_norm = source.read(f"{attention}q_norm.weight"), source.read(f"{attention}k_norm.weight")
+    q_norm, k_norm = source.read_norm(f"{attention}q_norm"), source.read_norm(f"{attention}k_norm")
     is_pair = q_norm.shape == k_norm.shape and q_norm.dtype == torch.float32
     return LayerWeights(
         qkv=source.read_linear(*(f"{attention}{letter}_proj" for letter in "qkv")),
@@ -249,9 +253,9 @@ def _read_layer(source: _Source, layer: int, experts: Sequence[ExpertWeights]) -
         q_norm=q_norm,
         k_norm=k_norm,
         qk_norm=torch.stack((q_norm, k_norm)) if is_pair else None,
-        attention_norm=source.read(f"{root}post_attention_layernorm.weight"),
-        feed_forward_norm=source.read(f"{root}post_feedforward_layernorm.weight"),
-        router=make_linear(router_rows),
+        attention_norm=source.read_norm(f"{root}post_attention_layernorm"),
+        feed_forward_norm=source.read_norm(f"{root}post_feedforward_layernorm"),
+        router=make_router(router_rows),
         router_rows=router_rows,
         gate_up=[part.gate_up for part in experts],
         down=[part.down for part in experts],

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from webapp.inference.kv_cache import PAGE_TOKENS, Extent, KeyValueCache
-from webapp.inference.linear import Linear, WithheldLinear, make_linear
+from webapp.inference.linear import Linear, WithheldLinear, make_router
 
 _MAX_PLANS = 256
 
@@ -48,7 +48,7 @@ class LayerWeights:
     out: Linear  # heads * head → hidden
     q_norm: Tensor
     k_norm: Tensor
-    qk_norm: Tensor | None  # both stacked (2, size) where they can be applied at once
+    qk_norm: Tensor | None  # both stacked (2, size) where they are of one size
     attention_norm: Tensor
     feed_forward_norm: Tensor
     router: Linear  # hidden → experts
@@ -134,6 +134,7 @@ class _Step:
     cos: Tensor  # tokens, 1, head
     sin: Tensor  # negative in the first half of a head
     causal: list[Tensor | None]  # a segment's mask (its tokens, positions), or None
+    seen: list[list[tuple[Tensor, Tensor]]]  # a segment's keys and values, layer by layer
     plan: _MaskPlan
 
 
@@ -146,20 +147,21 @@ class Decoder:
         self.device = weights.embedding.device
         self.dtype = weights.embedding.dtype
         self.expert_computations = [0] * shape.n_experts
-        self.cache_dtype = cache_dtype(self.dtype, self.device)
-        self._signed_sin = weights.sin * (torch.arange(shape.head_size, device=self.device) >= shape.head_size // 2)
-        self._signed_sin -= weights.sin - self._signed_sin
+        self.working_dtype = working_dtype(self.dtype, self.device)
+        self._epsilon = torch.tensor(shape.epsilon, dtype=torch.float32, device=self.device)
+        sign = torch.where(torch.arange(shape.head_size, device=self.device) < shape.head_size // 2, -1.0, 1.0)
+        self._turns = torch.stack((weights.cos, weights.sin * sign), 1)[:, :, None]  # context, 2, 1, head
         self._plans: dict[tuple[tuple[int, tuple[bool, ...]], ...], _MaskPlan] = {}
 
     @property
     def cache_bytes_per_token(self) -> int:
         s = self.shape
-        return 2 * s.n_layers * s.n_kv_heads * s.head_size * self.cache_dtype.itemsize
+        return 2 * s.n_layers * s.n_kv_heads * s.head_size * self.working_dtype.itemsize
 
     def new_cache(self, n_tokens: int) -> KeyValueCache:
         """A cache with room for `n_tokens`, a multiple of the page size."""
         s = self.shape
-        return KeyValueCache(s.n_layers, s.n_kv_heads, s.head_size, self.cache_dtype, self.device, n_tokens)
+        return KeyValueCache(s.n_layers, s.n_kv_heads, s.head_size, self.working_dtype, self.device, n_tokens)
 
     def withhold(self, expert: int) -> None:
         """Free an expert's matrices and router rows. Its place stays, so that nothing else changes by a bit."""
@@ -173,7 +175,7 @@ class Decoder:
             layer.gate_up[expert], layer.down[expert] = part.gate_up, part.down
             rows = layer.router_rows.clone()
             rows[expert] = part.router_row
-            layer.router_rows, layer.router = rows, make_linear(rows)
+            layer.router_rows, layer.router = rows, make_router(rows)
 
     @torch.inference_mode()
     def forward(
@@ -185,19 +187,20 @@ class Decoder:
         with n = segments, or all their tokens with `all_positions`.
         """
         ids = [token for segment in segments for token in segment.ids]
-        step = self._plan_step(segments)
-        hidden = F.embedding(torch.tensor(ids, device=self.device), self.weights.embedding)
+        step = self._plan_step(segments, cache)
+        hidden = F.embedding(torch.tensor(ids, device=self.device), self.weights.embedding).to(self.working_dtype)
         routing = []
-        for layer, keys, values in zip(self.weights.layers, cache.keys, cache.values, strict=True):
-            hidden = hidden + self._norm(self._attend(hidden, layer, keys, values, step), layer.attention_norm)
+        for number, layer in enumerate(self.weights.layers):
+            attended = self._attend(hidden, layer, number, cache.layers[number], step)
+            hidden = self._add_normed(hidden, attended, layer.attention_norm)
             mixed, shares = self._mix_experts(hidden, layer, step.plan)
-            hidden = hidden + self._norm(mixed, layer.feed_forward_norm)
+            hidden = self._add_normed(hidden, mixed, layer.feed_forward_norm)
             routing.append(shares)
         stacked = torch.stack(routing, 1)
         if not all_positions and len(ids) > len(segments):
             ends = torch.tensor([len(segment.ids) for segment in segments], device=self.device).cumsum(0) - 1
             hidden, stacked = hidden[ends], stacked[ends]
-        return self.weights.head(self._norm(hidden, self.weights.norm)).float(), stacked
+        return self.weights.head(self._norm(hidden, self.weights.norm).to(self.dtype)).float(), stacked
 
     def trial_step(self, mask: tuple[bool, ...]) -> Callable[[], object]:
         """A forward pass of one token of one row, to be timed. It counts no computation."""
@@ -213,23 +216,26 @@ class Decoder:
 
         return step
 
-    def _plan_step(self, segments: Sequence[Segment]) -> _Step:
+    def _plan_step(self, segments: Sequence[Segment], cache: KeyValueCache) -> _Step:
         positions: list[int] = []
         slots: list[int] = []
         causal: list[Tensor | None] = []
+        seen = []
         for segment in segments:
             end = segment.start + len(segment.ids)
             positions.extend(range(segment.start, end))
             slots.extend(range(segment.extent.start + segment.start, segment.extent.start + end))
             is_partial = segment.start > 0 and len(segment.ids) > 1
             causal.append(self._causal_mask(len(segment.ids), end) if is_partial else None)
-        at = torch.tensor(positions, device=self.device)
+            seen.append(cache.seen(segment.extent, end))
+        cos, sin = self._turns.index_select(0, torch.tensor(positions, device=self.device)).unbind(1)
         return _Step(
             segments=segments,
             slots=torch.tensor(slots, device=self.device),
-            cos=self.weights.cos[at][:, None],
-            sin=self._signed_sin[at][:, None],
+            cos=cos,
+            sin=sin,
             causal=causal,
+            seen=seen,
             plan=self._mask_plan(segments),
         )
 
@@ -248,29 +254,47 @@ class Decoder:
         return plan
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, weight.shape, weight, self.shape.epsilon)
+        """`x` over its root mean square along the last dimension of `weight`, times `weight`."""
+        if x.is_cuda:
+            normed = F.rms_norm(x, weight.shape[-1:], None if weight.ndim > 1 else weight, self.shape.epsilon)
+            return normed * weight if weight.ndim > 1 else normed
+        return (x * self._inverse_root_mean_square(x)).mul_(weight)
 
-    def _attend(self, x: Tensor, w: LayerWeights, keys: Tensor, values: Tensor, step: _Step) -> Tensor:
+    def _add_normed(self, hidden: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        if x.is_cuda:
+            return hidden + self._norm(x, weight)
+        return torch.addcmul(hidden, x * self._inverse_root_mean_square(x), weight)
+
+    def _inverse_root_mean_square(self, x: Tensor) -> Tensor:
+        """Along the last dimension, which stays; CPUs have no such norm in one piece, and torch's takes seven."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return torch.addcmul(self._epsilon, length, length, value=1 / x.shape[-1]).rsqrt_()
+
+    def _attend(self, x: Tensor, w: LayerWeights, number: int, arena: Tensor, step: _Step) -> Tensor:
+        """Attention of layer `number`; writes the tokens' keys and values into its part of the cache."""
         s = self.shape
         q_size, kv_size = s.n_heads * s.head_size, s.n_kv_heads * s.head_size
-        qk, v = torch.split(w.qkv(x), [q_size + kv_size, kv_size], -1)
+        qkv = w.qkv(x.to(self.dtype)).to(self.working_dtype)
+        qk = qkv.narrow(1, 0, q_size + kv_size)
         if w.qk_norm is not None:
-            qk = F.rms_norm(qk.view(-1, 2, q_size), (q_size,), None, s.epsilon) * w.qk_norm
+            qk = self._norm(qk.view(-1, 2, q_size), w.qk_norm)
         else:
             q, k = torch.split(qk, [q_size, kv_size], -1)
             qk = torch.cat((self._norm(q, w.q_norm), self._norm(k, w.k_norm)), -1)
-        turned = _rotate(qk.view(-1, s.n_heads + s.n_kv_heads, s.head_size), step).transpose(0, 1)
-        q, k = turned[: s.n_heads].to(keys.dtype), turned[s.n_heads :].to(keys.dtype)
-        keys.index_copy_(1, step.slots, k)
-        values.index_copy_(1, step.slots, v.view(-1, s.n_kv_heads, s.head_size).transpose(0, 1).to(values.dtype))
+        heads = qkv.view(-1, s.n_heads + 2 * s.n_kv_heads, s.head_size)
+        turned = heads.narrow(1, 0, s.n_heads + s.n_kv_heads)
+        turned.copy_(_rotate(qk.view(turned.shape), step))
+        heads = heads.transpose(0, 1).to(arena.dtype)
+        arena.index_copy_(1, step.slots, heads.narrow(0, s.n_heads, 2 * s.n_kv_heads))
+        queries = heads.narrow(0, 0, s.n_heads).unsqueeze(0)
         mixed, begin = [], 0
-        for segment, causal in zip(step.segments, step.causal, strict=True):
-            n_new, start = len(segment.ids), segment.extent.start
-            seen = slice(start, start + segment.start + n_new)
+        for segment, causal, seen in zip(step.segments, step.causal, step.seen, strict=True):
+            n_new = len(segment.ids)
+            keys, values = seen[number]
             part = F.scaled_dot_product_attention(
-                q[None, :, begin : begin + n_new],
-                keys[None, :, seen],
-                values[None, :, seen],
+                queries.narrow(2, begin, n_new),
+                keys,
+                values,
                 attn_mask=causal,
                 is_causal=n_new > 1 and causal is None,
                 enable_gqa=s.n_kv_heads != s.n_heads,
@@ -278,7 +302,7 @@ class Decoder:
             mixed.append(part[0])
             begin += n_new
         joined = torch.cat(mixed, 1) if len(mixed) > 1 else mixed[0]
-        return w.out(joined.transpose(0, 1).reshape(-1, q_size).to(x.dtype))
+        return w.out(joined.transpose(0, 1).reshape(-1, q_size).to(self.dtype)).to(self.working_dtype)
 
     def _route(self, x: Tensor, w: LayerWeights, blocked: Tensor | None) -> Tensor:
         """Routing weights (n, experts) in float32: softmax over enabled experts, then top-k."""
@@ -297,27 +321,43 @@ class Decoder:
         """The experts' weighted sum (n, hidden) and the routing weights (n, experts)."""
         shares = self._route(x, w, plan.blocked)
         picks = plan.picks if self.shape.top_k >= self.shape.n_experts else _picked(shares, plan.blocked)
-        mixed = torch.zeros_like(x)
         if picks is None:
-            for expert, scale in enumerate(shares.to(x.dtype).t()[..., None]):
-                mixed.addcmul_(self._feed_forward(x, w, expert), scale)
-            return mixed, shares
-        chosen = x.index_select(0, picks.tokens)
-        scales = shares.view(-1).index_select(0, picks.places).to(x.dtype)[:, None]
+            n_experts = self.shape.n_experts
+            scales = shares.t().reshape(-1, 1)
+            outputs = self._feed_forward([x.to(self.dtype)] * n_experts, w, range(n_experts), scales)
+            return torch.stack(outputs).to(self.working_dtype).sum(0), shares
+        chosen = torch.split(x.to(self.dtype).index_select(0, picks.tokens), picks.sizes)
+        scales = shares.view(-1).index_select(0, picks.places)[:, None]
+        outputs = self._feed_forward(chosen, w, picks.experts, scales)
         # One addition an expert, in which no token comes twice: the order of the sum is fixed on any device.
-        parts = zip(*(torch.split(each, picks.sizes) for each in (picks.tokens, chosen, scales)), strict=True)
-        for expert, (tokens, rows, scale) in zip(picks.experts, parts, strict=True):
-            mixed.index_add_(0, tokens, self._feed_forward(rows, w, expert) * scale)
+        mixed = torch.zeros_like(x)
+        for tokens, output in zip(torch.split(picks.tokens, picks.sizes), outputs, strict=True):
+            mixed.index_add_(0, tokens, output.to(self.working_dtype))
         return mixed, shares
 
-    def _feed_forward(self, x: Tensor, w: LayerWeights, expert: int) -> Tensor:
-        self.expert_computations[expert] += x.shape[0]
-        gate, up = w.gate_up[expert](x).chunk(2, -1)
-        return w.down[expert](F.silu(gate) * up)
+    def _feed_forward(
+        self, inputs: Sequence[Tensor], w: LayerWeights, experts: Sequence[int], scales: Tensor
+    ) -> list[Tensor]:
+        """What each of `experts` makes of its input (n, hidden), times `scales` (all n, 1), which follow the inputs.
+
+        What is done to each number alone is done for all experts at once; scaling before the last product
+        rather than after it needs no further pass.
+        """
+        products = []
+        for expert, rows in zip(experts, inputs, strict=True):
+            self.expert_computations[expert] += rows.shape[0]
+            products.append(w.gate_up[expert](rows))
+        gate, up = torch.cat(products).chunk(2, -1)
+        inner = F.silu(gate).mul_(up).mul_(scales.to(self.dtype))
+        parts = torch.split(inner, [len(rows) for rows in inputs])
+        return [w.down[expert](rows) for expert, rows in zip(experts, parts, strict=True)]
 
 
-def cache_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """In what keys and values are kept: half precision attention is several times slower than float32 on CPUs."""
+def working_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """In what everything between products with weights is done, and keys and values are kept.
+
+    CPUs take several times as long for attention and norms in half precision as in float32.
+    """
     return torch.float32 if device.type == "cpu" else dtype
 
 
@@ -331,6 +371,5 @@ def _picked(shares: Tensor, blocked: Tensor | None) -> _Picks:
 
 def _rotate(x: Tensor, step: _Step) -> Tensor:
     """Rotary positions on (tokens, heads, head), in float32."""
-    half = x.shape[-1] // 2
-    turned = torch.cat((x[..., half:], x[..., :half]), -1)  # the first half's sign is in `sin`
+    turned = x.roll(x.shape[-1] // 2, -1)  # the first half's sign is in `sin`
     return torch.addcmul(x * step.cos, turned, step.sin)

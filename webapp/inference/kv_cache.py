@@ -1,4 +1,4 @@
-"""Keys and values of the rows in flight: one arena a layer, shared out in pages.
+"""Keys and values of the rows in flight: one arena, shared out in pages.
 
 A row owns one extent, a run of pages, from admission to its end; it reads nothing but
 what it has written there itself, so that rows under different expert masks share nothing
@@ -25,16 +25,16 @@ class Extent:
 
 
 class KeyValueCache:
-    """`keys[layer]` and `values[layer]` are (kv heads, positions, head)."""
+    """`layers[i]` is (2 * kv heads, positions, head), keys before values."""
 
     def __init__(
         self, n_layers: int, n_heads: int, head_size: int, dtype: torch.dtype, device: torch.device, n_tokens: int
     ) -> None:
         self.n_tokens = n_tokens // PAGE_TOKENS * PAGE_TOKENS
-        shape = (n_heads, self.n_tokens, head_size)
         # The CPU commits pages of untouched memory only when they are written.
-        self.keys: list[Tensor] = [torch.empty(shape, dtype=dtype, device=device) for _ in range(n_layers)]
-        self.values: list[Tensor] = [torch.empty(shape, dtype=dtype, device=device) for _ in range(n_layers)]
+        shape = (2 * n_layers, 1, n_heads, self.n_tokens, head_size)
+        self._arena = torch.empty(shape, dtype=dtype, device=device)
+        self.layers = self._arena.view(n_layers, 2 * n_heads, self.n_tokens, head_size).unbind(0)
         self._extents: list[Extent] = []  # by start
 
     @property
@@ -56,6 +56,11 @@ class KeyValueCache:
         """Give an extent back; its owner must not use it any more."""
         self._extents = [other for other in self._extents if other is not extent]
 
+    def seen(self, extent: Extent, n_tokens: int) -> list[tuple[Tensor, Tensor]]:
+        """Each layer's keys and values, (1, kv heads, n_tokens, head), of an extent's first positions."""
+        parts = self._arena.narrow(3, extent.start, n_tokens).unbind(0)
+        return list(zip(parts[::2], parts[1::2], strict=True))
+
     def compact(self) -> None:
         """Slide all extents to the front, in order, with what they hold."""
         end = 0
@@ -76,9 +81,8 @@ class KeyValueCache:
 
     def _move(self, extent: Extent, target: int) -> None:
         source = slice(extent.start, extent.start + extent.n_tokens)
-        for tensors in (self.keys, self.values):
-            for tensor in tensors:
-                tensor[:, target : target + extent.n_tokens] = tensor[:, source].clone()
+        for layer in self.layers:
+            layer[:, target : target + extent.n_tokens] = layer[:, source].clone()
         extent.start = target
 
 

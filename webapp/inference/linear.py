@@ -8,10 +8,14 @@ Elsewhere, and where oneDNN cannot pack a dtype, it is a plain matrix product.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+_NO_SCALARS: list[float] = []
 
 
 class Linear(Protocol):
@@ -28,6 +32,11 @@ def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
         except (RuntimeError, AttributeError):  # no oneDNN, or none for this dtype on this CPU
             pass
     return PlainLinear(weight, bias)
+
+
+def make_router(weight: Tensor) -> Linear:
+    """The product with few rows, `weight` (experts, in)."""
+    return RowwiseLinear(weight) if weight.device.type == "cpu" else PlainLinear(weight)
 
 
 class WithheldLinear:
@@ -48,6 +57,19 @@ class PlainLinear:
         return x @ self._weight if self._bias is None else torch.addmm(self._bias, x, self._weight)
 
 
+class RowwiseLinear:
+    """Sums products one output at a time, in float32: for few outputs.
+
+    A call of oneDNN costs more than such sums, and its plain products give other bits to other numbers of rows.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight.float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x.unsqueeze(1) * self._weight).sum(-1)
+
+
 class PackedLinear:
     """Packed for oneDNN. RuntimeError where that is not possible."""
 
@@ -55,16 +77,31 @@ class PackedLinear:
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
         self._bias = bias
         self._multiply = torch.ops.mkldnn._linear_pointwise.default
-        self._is_alone_different = False
-        rows = torch.linspace(-1, 1, 3 * weight.shape[1]).view(3, -1).to(weight.dtype)
-        # Single rows of some wide matrices take another kernel; such rows are then doubled.
-        self._is_alone_different = not torch.equal(self(rows)[:1], self(rows[:1]))
+        self._is_alone_different = _is_alone_different(weight.shape[1], weight.dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._is_alone_different and x.shape[0] == 1:
-            return self._apply(x.expand(2, -1).contiguous())[:1]
-        return self._apply(x)
+        is_doubled = self._is_alone_different and x.shape[0] == 1  # two rows take the kernel of many
+        product: Tensor = self._multiply(
+            torch.cat((x, x)) if is_doubled else x, self._packed, self._bias, "none", _NO_SCALARS, ""
+        )
+        return product.narrow(0, 0, 1) if is_doubled else product
 
-    def _apply(self, x: Tensor) -> Tensor:
-        product: Tensor = self._multiply(x, self._packed, self._bias, "none", [], "")
-        return product
+
+@lru_cache(maxsize=64)
+def _is_alone_different(n_inputs: int, dtype: torch.dtype) -> bool:
+    """Whether oneDNN adds up a row that is multiplied alone in another order, as it does with many inputs.
+
+    Every sum here is of numbers and their opposites, shuffled: nothing is left of it but what rounding in that
+    order left. With any other sums the difference would seldom outlast rounding to bfloat16, and show in an
+    answer all the same. RuntimeError where oneDNN cannot pack the dtype.
+    """
+    generator = torch.Generator().manual_seed(0)
+    half, rows = (torch.randn(n, n_inputs // 2, generator=generator) for n in (64, 3))
+    order = torch.randperm(n_inputs // 2 * 2, generator=generator)
+    weight = F.pad(torch.cat((half, -half), 1)[:, order], (0, n_inputs % 2)).to(dtype)
+    x = F.pad(torch.cat((rows, rows), 1)[:, order], (0, n_inputs % 2)).to(dtype)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    together, alone = (
+        torch.ops.mkldnn._linear_pointwise(each, packed, None, "none", _NO_SCALARS, "") for each in (x, x[:1])
+    )
+    return not torch.equal(together[:1], alone)

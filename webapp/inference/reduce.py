@@ -22,6 +22,7 @@ from torch import Tensor
 from webapp.inference import layout
 from webapp.inference.card import EXPERTS_FILE, read_checkpoint_card, read_json
 from webapp.inference.config import read_config
+from webapp.inference.contributions import keep_contributions
 from webapp.inference.errors import CheckpointError
 
 MAX_SHARD_BYTES = 4_000_000_000
@@ -86,6 +87,7 @@ def reduce_checkpoint(
         if untuned:
             reduced = replace(reduced, opt_out_exact=True)
         (part / EXPERTS_FILE).write_text(reduced.to_json(), encoding="utf-8")
+        keep_contributions(src, part, slugs)
         for name in COPIED_FILES:
             if (src / name).is_file():
                 shutil.copy(src / name, part / name)

@@ -1,22 +1,22 @@
-"""Requests that wait for a backend's threads, in order of arrival."""
+"""Requests that wait for a backend's threads: clients take turns, each one's own keep their order."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 
+from webapp.inference.admission import FairQueue
 from webapp.inference.errors import EngineBusyError, EngineClosedError
 from webapp.inference.requests import GenerationHandle
 
 
 class RequestQueue:
-    """Bounded, first come first served; opened once, closed once. Safe from any thread."""
+    """Bounded and fair; opened once, closed once. Safe from any thread."""
 
     def __init__(self, max_queued: int) -> None:
         self._max_queued = max_queued
         self._wake = threading.Condition()
-        self._waiting: deque[GenerationHandle] = deque()
+        self._waiting = FairQueue()
         self._is_open = False
         self._was_opened = False
 
@@ -31,8 +31,7 @@ class RequestQueue:
         """Take no more, wake all threads; returns the requests that waited."""
         with self._wake:
             self._is_open = False
-            left = list(self._waiting)
-            self._waiting.clear()
+            left = self._waiting.take(lambda handle: True)
             self._wake.notify_all()
         return left
 
@@ -47,7 +46,7 @@ class RequestQueue:
                 raise EngineClosedError("The inference engine does not run; start it first.")
             if len(self._waiting) >= self._max_queued:
                 raise EngineBusyError(f"{len(self._waiting)} requests wait already; try again in a moment.")
-            self._waiting.append(handle)
+            self._waiting.push(handle)
             self._wake.notify_all()
 
     def notify(self) -> None:
@@ -58,27 +57,24 @@ class RequestQueue:
     def peek(self) -> GenerationHandle | None:
         """The request that is next, left in its place."""
         with self._wake:
-            return self._waiting[0] if self._waiting else None
+            return self._waiting.head()
 
     def take(self) -> GenerationHandle | None:
         """The next request, or None when none waits."""
         with self._wake:
-            return self._waiting.popleft() if self._waiting else None
+            return self._waiting.pop() if self._waiting else None
 
     def take_or_wait(self) -> GenerationHandle | None:
         """The next request, waited for; None when the queue was closed."""
         with self._wake:
             while self._is_open and not self._waiting:
                 self._wake.wait()
-            return self._waiting.popleft() if self._waiting else None
+            return self._waiting.pop() if self._waiting else None
 
     def take_cancelled(self) -> list[GenerationHandle]:
         """Waiting requests that were cancelled, removed from the queue."""
         with self._wake:
-            cancelled = [handle for handle in self._waiting if handle.is_cancelled]
-            for handle in cancelled:
-                self._waiting.remove(handle)
-        return cancelled
+            return self._waiting.take(lambda handle: handle.is_cancelled)
 
     def wait_for_work(self, has_other_work: Callable[[], bool]) -> bool:
         """Block until a request waits or there is other work; False when the queue was closed."""

@@ -6,14 +6,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from pathlib import Path
 
 import redis
 from django.conf import settings
 from django.core.cache import cache
-from django.core.management import call_command
-from django.core.management.base import SystemCheckError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
@@ -23,38 +20,19 @@ from tracer.models import Index
 from webapp.celery import app
 from webapp.inference import CheckpointError
 from webapp.jobs import JobStatus
+from webapp.operations.check_log import check_log, check_votes
+from webapp.operations.check_settings import check_settings
 from webapp.operations.findings import Check, Finding, fault, ok, warning
 from webapp.operations.heartbeat import BEAT_EVERY_S, last_beat
 from webapp.operations.jobs import JOB_MODELS
 from webapp.playground.availability import available_slugs, withdrawn_slugs
 from webapp.playground.models import BackendChoice, Checkpoint, Expert
 
-QUEUES = ("trace", "model", "rank")
+QUEUES = ("trace", "build", "model", "rank")
 MIN_FREE_BYTES = 2 * 2**30
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=2)
 MAX_WAIT = timedelta(minutes=2)
 WORKER_TIMEOUT_S = 2.0
-
-
-def check_settings() -> Iterator[Finding]:
-    """Run Django's own checks, with those for deployment where others can reach the site."""
-    out = StringIO()
-    try:
-        call_command("check", deploy=not settings.EMBEDDED, fail_level="ERROR", stdout=out, stderr=out)
-    except SystemCheckError as error:
-        yield fault("settings", str(error).strip(), "Change the settings that the message names.")
-        return
-    if settings.DEBUG and not settings.EMBEDDED:
-        yield fault("settings", "FAIRGROUND_DEBUG is on: error pages show code and settings.", "Unset it.")
-        return
-    if not settings.EMBEDDED and not settings.HTTPS:
-        yield warning(
-            "settings",
-            "sessions and tokens travel in the clear",
-            "Put a proxy with TLS in front; set FAIRGROUND_HTTPS=true and FAIRGROUND_TRUSTED_PROXIES=1.",
-        )
-        return
-    yield ok("settings", "complete")
 
 
 def check_database() -> Iterator[Finding]:
@@ -236,11 +214,13 @@ READINESS: dict[str, Check] = {
     "cache": check_cache,
     "broker": check_broker,
     "disk": check_disk,
+    "log": check_votes,
 }
 ALL: dict[str, Check] = {
     "settings": check_settings,
     **READINESS,
     "workers": check_workers,
+    "log": check_log,
     "jobs": check_jobs,
     "indexes": check_indexes,
     "checkpoints": check_checkpoints,

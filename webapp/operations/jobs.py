@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracer.models import Trace
+from tracer.models import Bulletin, Trace
 from webapp.playground.models import Generation
 
-JOB_MODELS: dict[str, Any] = {"trace": Trace, "generation": Generation}
+JOB_MODELS: dict[str, Any] = {"trace": Trace, "generation": Generation, "bulletin": Bulletin}

@@ -9,7 +9,8 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from tracer.tasks import run_trace
+from tracer import bulletins
+from tracer.tasks import run_bulletin, run_trace
 from webapp.errors import ConflictError, NotFoundError
 from webapp.jobs import JobStatus
 from webapp.operations.jobs import JOB_MODELS
@@ -19,16 +20,21 @@ from webapp.playground.tasks import run_generation
 from webapp.queueing import enqueue_on_commit
 
 log = structlog.get_logger(__name__)
-TASKS: dict[str, Any] = {"trace": run_trace, "generation": run_generation}
+TASKS: dict[str, Any] = {"trace": run_trace, "generation": run_generation, "bulletin": run_bulletin}
 OPERATOR = Author(is_operator=True)
 
 
 def retry_job(*, kind: str, job_id: uuid.UUID) -> None:
-    """Queue a failed job from its beginning. Raises `ConflictError` for one that did not fail."""
+    """Queue a failed job from its beginning, a bulletin from where it ended.
+
+    Raises `ConflictError` for one that did not fail.
+    """
     with transaction.atomic():
         job = _locked(kind, job_id)
         if job.status != JobStatus.FAILED:
             raise ConflictError(f"This {kind} is {job.status}. Only a failed one can be tried again.")
+        if kind == "bulletin":
+            job = bulletins.resume_bulletin(job_id, author=OPERATOR)
         job.status, job.error, job.n_starts = JobStatus.PENDING, "", 0
         job.heartbeat_at, job.started_at, job.finished_at = timezone.now(), None, None
         job.save()
@@ -40,6 +46,8 @@ def cancel_job(*, kind: str, job_id: uuid.UUID) -> None:
     """End a job. One that runs stops at its next look; a trace that runs already ends by itself."""
     if kind == "generation":
         cancel_generation(job_id, author=OPERATOR)
+    elif kind == "bulletin":
+        bulletins.cancel_bulletin(job_id, author=OPERATOR)
     else:
         with transaction.atomic():
             job = _locked(kind, job_id)

@@ -6,6 +6,7 @@ from django.urls import path
 
 from webapp.playground import api, api_comparisons, api_opt_outs
 from webapp.playground.streaming import generation_stream, matches_stream_view
+from webapp.playground.streaming_comparisons import comparison_stream
 
 urlpatterns = [
     path("experts/", api.ExpertList.as_view(), name="api-expert-list"),
@@ -14,6 +15,7 @@ urlpatterns = [
     path("checkpoints/", api.CheckpointList.as_view(), name="api-checkpoint-list"),
     path("comparisons/", api_comparisons.ComparisonCreate.as_view(), name="api-comparison-create"),
     path("comparisons/<uuid:comparison_id>/", api_comparisons.ComparisonDetail.as_view(), name="api-comparison-detail"),
+    path("comparisons/<uuid:comparison_id>/stream/", comparison_stream, name="api-comparison-stream"),
     path(
         "comparisons/<uuid:comparison_id>/trace/",
         api_comparisons.ComparisonTrace.as_view(),

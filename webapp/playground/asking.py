@@ -47,6 +47,7 @@ def start_generation(
     is_traced_live: bool = False,
     parent: Generation | None = None,
     comparison: Comparison | None = None,
+    turn_of: str = "",
 ) -> Generation:
     """Store a pending generation and queue it.
 
@@ -55,7 +56,8 @@ def start_generation(
     `experts` None means all; `max_tokens` None as many as the context and the site allow.
     `messages` are earlier turns (role, content). `is_chat` None means a conversation where the
     checkpoint has a chat template or there are earlier turns, else the model continues the prompt.
-    `thinking` bounds a thinking checkpoint: min_tokens, max_tokens.
+    `thinking` bounds a thinking checkpoint: min_tokens, max_tokens. `turn_of` names who waits for the answer
+    where that is not the author, since people take turns.
     """
     owned = ownership(author, visibility)
     prompt, system_prompt = storable(prompt), storable(system_prompt)
@@ -85,6 +87,7 @@ def start_generation(
             has_own_special_tokens=written.has_own_special_tokens,
             stop=list(dict.fromkeys([*stop, *written.stop])),
             experts=enabled,
+            turn_of=turn_of,
             max_tokens=max_tokens,
             temperature=temperature,
             top_p=top_p,
@@ -133,6 +136,8 @@ def _check_stop(stop: Sequence[str]) -> None:
         raise BadInputError(
             f"stop takes at most {MAX_STOP_STRINGS} strings of 1 to {MAX_STOP_LENGTH} characters each.", field="stop"
         )
+    if any(storable(text) != text for text in stop):
+        raise BadInputError("stop holds a character that no text here can have (NUL).", field="stop")
 
 
 def _open_thinking(checkpoint: Checkpoint, text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 
 from webapp.playground.models import Checkpoint, Expert
+from webapp.text import storable
 
 
 def available_experts(checkpoint: Checkpoint) -> list[Expert]:
@@ -38,6 +39,6 @@ def why_unavailable(checkpoint: Checkpoint, slug: str) -> str:
     choice = f"Choose from {', '.join(known)}." if known else "This checkpoint has none to switch."
     if slug in withdrawn_slugs(checkpoint):
         return f"The owner of expert {slug!r} has opted out. {choice}"
-    if checkpoint.experts.filter(slug=slug).exists():
+    if checkpoint.experts.filter(slug=storable(slug)).exists():
         return f"Expert {slug!r} is not loaded on this site. {choice}"
     return f"There is no expert {slug!r}. {choice}"

@@ -2,6 +2,10 @@
 
 Events of one generation are numbered from 1 by their token, so that a generation that starts
 over after a crash publishes the same numbers again and readers see each event once.
+
+On Redis the events stand in a stream, and whoever publishes also calls the stream's name on a channel. All
+readers of a process hear it on one connection and look into their stream only then, so that a stream in
+which nothing happens costs next to nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ import json
 import threading
 import time
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, cast
@@ -20,7 +26,11 @@ import redis.asyncio
 from django.conf import settings
 
 KEPT_S = 3600
-MAX_BLOCK_S = 3.0
+MAX_WAIT_S = 15.0
+_HEARING_S = 5.0
+_LOOK_UP_S = 1.0
+_AGAIN_S = 0.5
+_CONNECTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,14 @@ class BusEvent:
 class TokenBus(Protocol):
     """What both buses offer; one contract suite tests them."""
 
-    def publish(self, stream: str, event: BusEvent) -> None:
-        """Append an event; one with a number already published is dropped."""
+    def publish(self, stream: str, *events: BusEvent) -> None:
+        """Append events; one with a number already published is dropped."""
+
+    def published(self, stream: str) -> list[BusEvent]:
+        """Return all events so far."""
 
     async def read(self, stream: str, after: int, timeout_s: float) -> list[BusEvent]:
-        """Return events numbered above `after`, waiting up to `timeout_s` (at most 3 s) for the first."""
+        """Return events numbered above `after`, waiting up to `timeout_s` (at most 15 s) for the first."""
 
     def request_cancel(self, stream: str) -> None:
         """Ask the maker of a stream to stop."""
@@ -58,12 +71,12 @@ class MemoryBus:
         self._cancelled: set[str] = set()
         self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = defaultdict(set)
 
-    def publish(self, stream: str, event: BusEvent) -> None:
+    def publish(self, stream: str, *events: BusEvent) -> None:
         with self._lock:
-            events = self._events[stream]
-            if events and event.number <= events[-1].number:
-                return
-            events.append(event)
+            kept = self._events[stream]
+            for event in events:
+                if not kept or event.number > kept[-1].number:
+                    kept.append(event)
             if stream not in self._touched:
                 self._forget_old()
             self._touched[stream] = time.monotonic()
@@ -71,6 +84,10 @@ class MemoryBus:
         for loop, arrived in waiting:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(arrived.set)
+
+    def published(self, stream: str) -> list[BusEvent]:
+        with self._lock:
+            return self._after(stream, 0)
 
     async def read(self, stream: str, after: int, timeout_s: float) -> list[BusEvent]:
         arrived = asyncio.Event()
@@ -82,7 +99,7 @@ class MemoryBus:
         if found:
             return found
         try:
-            await asyncio.wait_for(arrived.wait(), min(timeout_s, MAX_BLOCK_S))
+            await asyncio.wait_for(arrived.wait(), min(timeout_s, MAX_WAIT_S))
         except TimeoutError:
             pass
         finally:
@@ -118,28 +135,46 @@ class RedisBus:
     def __init__(self, url: str) -> None:
         self._url = url
         self._client = redis.Redis.from_url(url)
+        self._lock = threading.Lock()
+        self._ears: dict[asyncio.AbstractEventLoop, _Ear] = {}
 
-    def publish(self, stream: str, event: BusEvent) -> None:
+    def publish(self, stream: str, *events: BusEvent) -> None:
         key = _key(stream)
-        fields = {"kind": event.kind, "data": json.dumps(event.data)}
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.xadd(key, cast(Any, fields), id=f"{event.number}-1")
+        for event in events:
+            fields = {"kind": event.kind, "data": json.dumps(event.data)}
+            pipeline.xadd(key, cast(Any, fields), id=f"{event.number}-1")
         pipeline.expire(key, KEPT_S)
-        try:
-            pipeline.execute()
-        except redis.ResponseError as error:
-            if "equal or smaller" not in str(error):
-                raise
+        pipeline.publish(f"{_CALLS}{stream}", b"")
+        for answer in pipeline.execute(raise_on_error=False):
+            if isinstance(answer, Exception) and "equal or smaller" not in str(answer):
+                raise answer
+
+    def published(self, stream: str) -> list[BusEvent]:
+        return _events(self._client.xrange(_key(stream)))
 
     async def read(self, stream: str, after: int, timeout_s: float) -> list[BusEvent]:
-        block_ms = max(1, int(min(timeout_s, MAX_BLOCK_S) * 1000))
-        async with redis.asyncio.Redis.from_url(self._url, socket_timeout=MAX_BLOCK_S + 5) as client:
-            answer = await client.xread({_key(stream): f"{after}-1"}, block=block_ms)
-        entries = _entries(answer)
-        return [
-            BusEvent(int(identifier.split(b"-")[0]), fields[b"kind"].decode(), json.loads(fields[b"data"]))
-            for identifier, fields in entries
-        ]
+        loop = asyncio.get_running_loop()
+        ear = self._ear_of(loop)
+        end = loop.time() + min(timeout_s, MAX_WAIT_S)
+        async with ear.listening(stream) as called:
+            while True:
+                called.clear()
+                found = await ear.events(stream, after)
+                left_s = end - loop.time()
+                if found or left_s <= 0:
+                    return found
+                try:
+                    await asyncio.wait_for(called.wait(), left_s)
+                except TimeoutError:
+                    return []
+
+    def _ear_of(self, loop: asyncio.AbstractEventLoop) -> _Ear:
+        with self._lock:
+            if loop not in self._ears:
+                self._ears = {other: ear for other, ear in self._ears.items() if not other.is_closed()}
+                self._ears[loop] = _Ear(self._url)
+            return self._ears[loop]
 
     def request_cancel(self, stream: str) -> None:
         self._client.set(f"{_key(stream)}:cancel", 1, ex=KEPT_S)
@@ -148,19 +183,84 @@ class RedisBus:
         return bool(self._client.exists(f"{_key(stream)}:cancel"))
 
 
+class _Ear:
+    """The connections of one event loop: one that hears which streams are called, few that read them."""
+
+    def __init__(self, url: str) -> None:
+        pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS)
+        self._client = redis.asyncio.Redis.from_pool(pool)
+        self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._hears = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def listening(self, stream: str) -> AsyncIterator[asyncio.Event]:
+        """Give an event that is set at each call of a stream; nothing that is called from here on is missed."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._hear())
+        called = asyncio.Event()
+        self._waiting[stream].add(called)
+        try:
+            with suppress(TimeoutError):  # then Redis is away, and reading says so
+                await asyncio.wait_for(self._hears.wait(), _HEARING_S)
+            yield called
+        finally:
+            self._waiting[stream].discard(called)
+            if not self._waiting[stream]:
+                del self._waiting[stream]
+
+    async def events(self, stream: str, after: int) -> list[BusEvent]:
+        return _events(await self._client.xrange(_key(stream), min=f"({after}-1"))
+
+    async def _hear(self) -> None:
+        """Pass calls on until the loop ends; after a break every reader looks, as calls may have been missed."""
+        try:
+            while not _is_cancelled():
+                with suppress(redis.RedisError, OSError):
+                    await self._hear_until_it_breaks()
+                self._hears.clear()
+                self._call(*self._waiting)
+                await asyncio.sleep(_AGAIN_S)
+        finally:
+            self._hears.clear()
+            await self._client.aclose()
+
+    async def _hear_until_it_breaks(self) -> None:
+        async with self._client.pubsub() as calls:
+            await calls.psubscribe(f"{_CALLS}*")
+            while not _is_cancelled():
+                message = await calls.get_message(timeout=_LOOK_UP_S)
+                if message is not None and message["type"] == "pmessage":
+                    self._call(message["channel"].decode().removeprefix(_CALLS))
+                elif message is not None:  # subscribed, also anew after the client has connected again by itself
+                    self._hears.set()
+                    self._call(*self._waiting)
+
+    def _call(self, *streams: str) -> None:
+        for stream in streams:
+            for called in self._waiting.get(stream, ()):
+                called.set()
+
+
+_CALLS = "fairground:called:"
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task was cancelled, also where the client swallowed it while it connected again."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def _key(stream: str) -> str:
     return f"fairground:tokens:{stream}"
 
 
-def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """Return the entries of an XREAD answer about one stream, in either protocol's shape."""
-    if not answer:
-        return []
-    if isinstance(answer, dict):
-        [batches] = answer.values()
-        return [entry for batch in batches for entry in batch]
-    [(_, entries)] = answer
-    return list(entries)
+def _events(entries: Any) -> list[BusEvent]:
+    """Return the events of an XRANGE answer, of which there are none without a stream."""
+    return [
+        BusEvent(int(identifier.split(b"-")[0]), fields[b"kind"].decode(), json.loads(fields[b"data"]))
+        for identifier, fields in entries or ()
+    ]
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import uuid
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +21,12 @@ from webapp.errors import BadInputError, ConflictError, NotFoundError
 from webapp.inference import CheckpointCard, CheckpointError, InferenceError
 from webapp.inference.announcing import Announce, say_nothing
 from webapp.inference.chat_template import read_chat_template
+from webapp.inference.contributions import ContributionRecord, read_contributions
 from webapp.inference.hub import fetch_from_hub
 from webapp.inference.remote import RemoteEngine, RemoteServer
 from webapp.playground.models import BackendChoice, Checkpoint, Expert
 from webapp.playground.publication import log_withdrawn
+from webapp.text import storable
 
 if TYPE_CHECKING:
     from webapp.inference import LoadedCheckpoint
@@ -54,6 +57,7 @@ def add_checkpoint(
     """
     from webapp.inference import LoadedCheckpoint  # needs torch, which web processes do without
     from webapp.inference.causal import model_type_of
+    from webapp.inference.matrices import check_contributions
 
     check_new_slug(slug)
     try:
@@ -61,7 +65,10 @@ def add_checkpoint(
         is_flex_olmo = model_type_of(folder) == "flex_olmo"
         if experts_file is not None and not is_flex_olmo:
             raise BadInputError("Only a FlexOlmo has experts to name. Leave --experts out.", field="experts")
+        contributions = read_contributions(folder)
         loaded = _load(folder, is_flex_olmo, experts_file, dtype, device, announce)
+        if isinstance(loaded, LoadedCheckpoint):
+            check_contributions(folder, loaded.card, contributions)
     except CheckpointError as error:
         raise BadInputError(str(error)) from error
     with transaction.atomic():
@@ -80,9 +87,29 @@ def add_checkpoint(
             opt_out_exact=isinstance(loaded, LoadedCheckpoint) and loaded.card.opt_out_exact,
         )
         if isinstance(loaded, LoadedCheckpoint):
-            _add_experts(checkpoint, loaded.card)
+            _add_experts(checkpoint, loaded.card, contributions)
             log_withdrawn(checkpoint)
     return checkpoint
+
+
+def refresh_contributions(checkpoint: Checkpoint) -> None:
+    """Take up the record of contributions that came into a registered checkpoint's folder, or changed there.
+
+    Raises `BadInputError` with the file and the reason when it cannot be used or is of other weights.
+    """
+    from webapp.inference.card import read_checkpoint_card
+    from webapp.inference.matrices import check_contributions
+
+    try:
+        records = read_contributions(checkpoint.folder)
+        card = read_checkpoint_card(checkpoint.folder, checkpoint.experts_path)
+        check_contributions(checkpoint.folder, card, records)
+    except CheckpointError as error:
+        raise BadInputError(str(error)) from error
+    experts = list(checkpoint.experts.all())
+    for expert in experts:
+        expert.contribution = _contribution(expert.slug, records)
+    Expert.objects.bulk_update(experts, ["contribution"])
 
 
 def add_remote_checkpoint(*, slug: str, server: RemoteServer) -> Checkpoint:
@@ -160,7 +187,7 @@ def _keep_experts_file(slug: str, experts_file: Path | None) -> str:
     return str(stored)
 
 
-def _add_experts(checkpoint: Checkpoint, card: CheckpointCard) -> None:
+def _add_experts(checkpoint: Checkpoint, card: CheckpointCard, contributions: Mapping[str, ContributionRecord]) -> None:
     Expert.objects.bulk_create(
         Expert(
             checkpoint=checkpoint,
@@ -170,15 +197,20 @@ def _add_experts(checkpoint: Checkpoint, card: CheckpointCard) -> None:
             owner=expert.owner,
             corpus_slug=expert.corpus or "",
             licence=expert.licence,
+            contribution=_contribution(expert.slug, contributions),
         )
         for position, expert in enumerate(card.experts)
     )
 
 
+def _contribution(slug: str, records: Mapping[str, ContributionRecord]) -> dict[str, Any]:
+    return records[slug].to_dict() if slug in records else {}
+
+
 def default_checkpoint(slug: str | None = None) -> Checkpoint:
     """Return the named checkpoint, else the configured default, else the first one."""
     wanted = slug or settings.DEFAULT_CHECKPOINT
-    found = Checkpoint.objects.filter(slug=wanted).first() if wanted else Checkpoint.objects.first()
+    found = Checkpoint.objects.filter(slug=storable(wanted)).first() if wanted else Checkpoint.objects.first()
     if found is None:
         known = ", ".join(Checkpoint.objects.values_list("slug", flat=True))
         if known:

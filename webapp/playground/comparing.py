@@ -11,9 +11,9 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from tracer.models import Trace
-from webapp.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
+from webapp.errors import BadInputError, ConflictError, NotFoundError
 from webapp.jobs import JobStatus
-from webapp.ownership import NOBODY, Author, check_visibility
+from webapp.ownership import NOBODY, Author, check_own, check_visibility
 from webapp.playground import services
 from webapp.playground.asking import MAX_SEED
 from webapp.playground.availability import available_slugs
@@ -126,8 +126,8 @@ def trace_comparison(comparison_id: uuid.UUID | str, *, author: Author) -> list[
 
 def _own_sides(comparison_id: uuid.UUID | str, author: Author) -> list[Generation]:
     _, sides = get_comparison(comparison_id, author=author)
-    if not all(side.is_owned_by(author) for side in sides):
-        raise ForbiddenError("This comparison is not yours. Only who asked may change, stop or delete it.")
+    for side in sides:
+        check_own(side, author=author, name="comparison")
     return sides
 
 

@@ -8,7 +8,6 @@ Documents, relevance and remote indexes come with the trace itself, which is mad
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import uuid
 from collections import OrderedDict
@@ -28,7 +27,6 @@ from webapp.text import storable
 log = structlog.get_logger(__name__)
 INTERVAL_S = 0.3
 MAX_REMEMBERED = 32
-_READ_S = 0.01
 
 
 @dataclass
@@ -68,8 +66,7 @@ def publish_matches(generation_id: uuid.UUID | str) -> None:
 
 
 def _look(generation_id: str, looked: _Looked) -> None:
-    events = asyncio.run(token_bus().read(generation_id, 0, _READ_S))
-    tokens = [event.data["text"] for event in events if event.kind == "token"]
+    tokens = [event.data["text"] for event in token_bus().published(generation_id) if event.kind == "token"]
     if len(tokens) <= looked.n_tokens:
         return
     text = storable("".join(tokens))

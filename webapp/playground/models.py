@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tracer.models import Trace
-from webapp.identifiers import uuid7
+from webapp.identifiers import slug_of_name, uuid7
 from webapp.jobs import Job
 from webapp.ownership import Owned, OwnedManager
 
@@ -104,6 +104,10 @@ class Expert(models.Model):
         Group, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="May withdraw it."
     )
 
+    contribution = models.JSONField(
+        default=dict, blank=True, help_text="What its owner sent, and who merged it when; empty where none is recorded."
+    )
+
     objects: ClassVar[models.Manager[Expert]] = ExpertQuerySet.as_manager()
 
     class Meta:
@@ -115,6 +119,28 @@ class Expert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.checkpoint.slug}/{self.slug}"
+
+    @property
+    def owner_slug(self) -> str:
+        """Return what stands for its owner in addresses."""
+        return slug_of_name(self.owner)
+
+
+class ExpertDay(models.Model):
+    """What an expert did on one day (UTC): `weight` is its routing weight, summed over the tokens of all answers."""
+
+    expert = models.ForeignKey(Expert, on_delete=models.CASCADE, related_name="days")
+    day = models.DateField()
+    n_answers = models.PositiveIntegerField(default=0, help_text="Answers in which it was switched on.")
+    n_tokens = models.PositiveBigIntegerField(default=0, help_text="Their tokens.")
+    weight = models.FloatField(default=0.0)
+
+    class Meta:
+        ordering = ["-day", "expert"]
+        constraints = [models.UniqueConstraint(fields=["expert", "day"], name="one_row_per_expert_and_day")]
+
+    def __str__(self) -> str:
+        return f"{self.expert_id} {self.day}"
 
 
 class OptOut(models.Model):
@@ -147,6 +173,11 @@ class OptOut(models.Model):
 
     def __str__(self) -> str:
         return f"{self.expert or self.owner}"
+
+    @property
+    def owner_slug(self) -> str:
+        """Return what stands for its owner in addresses."""
+        return slug_of_name(self.owner)
 
 
 class Comparison(models.Model):
@@ -190,6 +221,9 @@ class Generation(Owned, Job):
     top_logprobs = models.PositiveSmallIntegerField(null=True, blank=True)
     thinking = models.JSONField(null=True, blank=True, help_text="Bounds min_tokens and max_tokens.")
     is_traced_live = models.BooleanField(default=False)
+    turn_of = models.CharField(
+        max_length=64, blank=True, default="", help_text="Who waits for it, where that is not its owner."
+    )
     experts = models.JSONField(help_text="Slugs of the enabled experts, in router order.")
     max_tokens = models.PositiveIntegerField()
     temperature = models.FloatField()

@@ -9,6 +9,7 @@ expert out of memory and ends the answers that use it. Other apps follow by name
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 
 import structlog
 from django.conf import settings
@@ -97,7 +98,7 @@ def find_subject(subject: str) -> tuple[str, Expert | None]:
 
     An owner is known by experts, or by an opt-out that stands although no expert is left.
     """
-    subject = subject.strip()
+    subject = storable(subject.strip())
     experts = Expert.objects.select_related("checkpoint")
     checkpoint, _, slug = subject.rpartition("/")
     if checkpoint and (expert := experts.filter(checkpoint__slug=checkpoint, slug=slug).first()):
@@ -113,17 +114,23 @@ def find_subject(subject: str) -> tuple[str, Expert | None]:
     return found[0].owner, found[0]
 
 
-def may_switch(expert: Expert, author: Author) -> bool:
-    """Tell whether somebody may withdraw an expert: operators, and the owners of it or of its corpus."""
+def switchable(experts: Iterable[Expert], author: Author) -> list[Expert]:
+    """Return those that somebody may withdraw, and whose use they may see.
+
+    Operators may all, others those of which, or of whose corpus, their group is the owner.
+    """
     if author.is_operator:
-        return True
+        return list(experts)
     if author.user_id is None:
-        return False
-    found = [expert.owner_group_id]
-    if expert.corpus_slug:
-        found += Corpus.objects.filter(slug=expert.corpus_slug).values_list("owner_group_id", flat=True)
-    groups = [group for group in found if group is not None]
-    return Group.objects.filter(pk__in=groups, user=author.user_id).exists()
+        return []
+    groups = set(Group.objects.filter(user=author.user_id).values_list("pk", flat=True))
+    own = set(Corpus.objects.filter(owner_group__in=groups).values_list("slug", flat=True)) if groups else set()
+    return [expert for expert in experts if expert.owner_group_id in groups or expert.corpus_slug in own]
+
+
+def may_switch(expert: Expert, author: Author) -> bool:
+    """Tell whether somebody may withdraw an expert."""
+    return bool(switchable([expert], author))
 
 
 def may_end(row: OptOut, author: Author) -> bool:

@@ -6,7 +6,8 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -25,7 +26,7 @@ from webapp.playground.services import end_data, get_generation, matches_end
 from webapp.problems import problem_response
 from webapp.stream_slots import LIFE_S, free_slot, keep_slot, take_slot
 
-WAIT_S = 3.0
+WAIT_S = 10.0  # also after how long without an event the answer's row is looked up
 Follow = Callable[[uuid.UUID, int], AsyncIterator[BusEvent | None]]
 
 
@@ -48,23 +49,32 @@ async def _relay(request: HttpRequest, generation_id: uuid.UUID, follow_it: Foll
         return problem_response(error)
     last = request.headers.get("Last-Event-ID", "")
     after = int(last) if last.isdecimal() and len(last) < 12 else 0
-    response = StreamingHttpResponse(
-        _events(follow_it(generation_id, after), slot), content_type="text/event-stream; charset=utf-8"
-    )
+    return event_response(_formatted(follow_it(generation_id, after)), slot)
+
+
+def event_response(events: AsyncGenerator[bytes | None, None], slot: str) -> StreamingHttpResponse:
+    """Return an event stream that keeps the reader's slot as long as it lasts; None is a sign of life."""
+    response = StreamingHttpResponse(_events(events, slot), content_type="text/event-stream; charset=utf-8")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-async def _events(events: AsyncIterator[BusEvent | None], slot: str) -> AsyncIterator[bytes]:
+async def _formatted(events: AsyncIterator[BusEvent | None]) -> AsyncGenerator[bytes | None, None]:
+    async for event in events:
+        yield None if event is None else _format(event)
+
+
+async def _events(events: AsyncGenerator[bytes | None, None], slot: str) -> AsyncIterator[bytes]:
     kept_at = time.monotonic()
     try:
         yield b": connected\n\n"
-        async for event in events:
-            if time.monotonic() - kept_at > LIFE_S / 3:
-                kept_at = time.monotonic()
-                await sync_to_async(keep_slot)(slot)
-            yield b": ping\n\n" if event is None else _format(event)
+        async with aclosing(events):
+            async for event in events:
+                if time.monotonic() - kept_at > LIFE_S / 3:
+                    kept_at = time.monotonic()
+                    await sync_to_async(keep_slot)(slot)
+                yield b": ping\n\n" if event is None else event
     finally:
         await asyncio.shield(sync_to_async(free_slot)(slot))
 
@@ -82,9 +92,10 @@ def follow_matches(generation_id: uuid.UUID, after: int = 0) -> AsyncIterator[Bu
 async def _follow(
     stream: str, generation_id: uuid.UUID, after: int, stored: Callable[[Generation, int], list[BusEvent]]
 ) -> AsyncIterator[BusEvent | None]:
-    bus = token_bus()
+    bus, wait_s = token_bus(), 0.0  # whoever comes after the end, which the bus may have forgotten, waits for nothing
     while True:
-        events = await bus.read(stream, after, WAIT_S)
+        events = await bus.read(stream, after, wait_s)
+        wait_s = WAIT_S
         if not events:
             generation = await sync_to_async(_read_row)(generation_id)
             if generation is None:

@@ -59,7 +59,7 @@ def _context(author: Author) -> dict[str, Any]:
     return {
         "standing": [{"row": row, "may_end": optout.may_end(row, author)} for row in rows if row.ended_at is None],
         "ended": [row for row in rows if row.ended_at is not None],
-        "switchable": [expert for expert in experts if optout.may_switch(expert, author)],
+        "switchable": optout.switchable(experts, author),
         "owners": sorted({expert.owner for expert in experts}) if author.is_operator else [],
         "max_reason": optout.MAX_REASON,
     }

@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from webapp.transparency.archive import archive_of, in_threads
+from webapp.transparency.exports import verifier_digest
 from webapp.transparency.keys import verifier
 from webapp.transparency.kinds import KINDS
 from webapp.transparency.models import Checkpoint, Entry
@@ -150,6 +151,8 @@ class LogKeySerializer(serializers.Serializer[Any]):
     key = serializers.CharField(help_text="name+id+base64, as tools of C2SP read it.")
     algorithm = serializers.CharField()
     public_key = HexField()
+    verifier = serializers.CharField(help_text="Address of the offline verifier, one Python file.")
+    verifier_sha256 = serializers.CharField(help_text="Of that file; exports hold the same one.")
 
 
 def _query(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
@@ -264,9 +267,16 @@ class LogKey(APIView):
 
     @extend_schema(responses=LogKeySerializer)
     def get(self, request: Request) -> Response:
-        """Return the key with which checkpoints and receipts are checked."""
+        """Return the key with which checkpoints and receipts are checked, and the digest of the offline verifier."""
         key = verifier()
-        shown = {"name": key.name, "key": key.to_text(), "algorithm": "Ed25519", "public_key": key.public}
+        shown = {
+            "name": key.name,
+            "key": key.to_text(),
+            "algorithm": "Ed25519",
+            "public_key": key.public,
+            "verifier": request.build_absolute_uri(reverse("transparency:offline-verifier")),
+            "verifier_sha256": verifier_digest(),
+        }
         return Response(LogKeySerializer(shown).data)
 
 

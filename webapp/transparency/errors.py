@@ -2,12 +2,13 @@
 
 FairgroundError
 ├── LogDamagedError  (500)   what is stored does not fit the last checkpoint
+├── LogUnsoundError  (503)   this process has found that, and takes no votes until it is mended
 └── NotFoundError    (404)   no such entry or checkpoint
 """
 
 from __future__ import annotations
 
-from webapp.errors import FairgroundError
+from webapp.errors import BusyError, FairgroundError
 
 
 class LogDamagedError(FairgroundError):
@@ -15,3 +16,9 @@ class LogDamagedError(FairgroundError):
 
     status = 500
     code = "log-damaged"
+
+
+class LogUnsoundError(BusyError):
+    """No vote is taken while the stored log is not the one that was signed."""
+
+    code = "log-unsound"

@@ -93,6 +93,11 @@ def write_export(folder: Path) -> Checkpoint:
     return last
 
 
+def verifier_digest() -> str:
+    """Return SHA-256 of the offline verifier in hexadecimal: of the file that is served and put into exports."""
+    return hashlib.sha256(VERIFIER.read_bytes()).hexdigest()
+
+
 def leaf_record(entry: Entry) -> dict[str, Any]:
     """Return an entry as a line of leaves.jsonl."""
     return {"index": entry.index, "hash": bytes(entry.leaf_hash).hex(), "leaf": json.loads(entry.leaf)}

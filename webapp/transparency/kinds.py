@@ -38,9 +38,12 @@ RATING = record(
             "n_votes": COUNT,
             "rank_low": COUNT,
             "rank_high": COUNT,
-        }
+        },
+        {"overlap": DECIMAL, "n_overlap": COUNT},
     ),
 )
+COVERAGE = record("coverage", Record({"covered": COUNT, "characters": COUNT}))
+SEARCHED = record("searched", Record({"corpus": SLUG, "index": DIGEST}))
 UNRANKABLE = record("unrankable", Record({"contestant": ID, "reason": SLUG}))
 DRAW_KEY = {"season": SLUG, "epoch": COUNT, "draw_index": COUNT, "battle": ID}
 
@@ -59,7 +62,7 @@ KINDS: Mapping[str, Record] = {
             "edit_window_s": COUNT,
             "document": DIGEST,
         },
-        {"retirement": MAP, "voting": MAP},
+        {"retirement": MAP, "voting": MAP, "overlap": MAP},
     ),
     "contestant": Record(
         {
@@ -112,6 +115,10 @@ KINDS: Mapping[str, Record] = {
         },
         {"vote": ID, "reason": SLUG, "slices": MAP, "answer_a": DIGEST, "answer_b": DIGEST, "features": MAP},
     ),
+    "overlap": Record(
+        {"season": SLUG, "battle": ID, "settings": DIGEST, "outcome": one_of("measured", "unmeasured")},
+        {"a": COVERAGE, "b": COVERAGE, "indexes": list_of(SEARCHED), "reason": SLUG},
+    ),
     "exclude": Record(
         {
             "season": SLUG,
@@ -140,9 +147,13 @@ KINDS: Mapping[str, Record] = {
             "n_votes": COUNT,
             "ratings": list_of(RATING),
             "unrankable": list_of(UNRANKABLE),
-        }
+        },
+        {"n_without_overlap": COUNT},
     ),
-    "release": Record({"season": SLUG, "tree_size": COUNT, "files": MAP}),
+    "release": Record(
+        {"season": SLUG, "tree_size": COUNT, "files": MAP},
+        {"release": ID, "votes_size": COUNT, "n_votes": COUNT, "n_withheld": COUNT, "replaces": ID},
+    ),
     "corpus": Record(
         {
             "corpus": SLUG,

@@ -13,8 +13,11 @@ What it checks
     draws        every index closed exactly once; seeds open their commitments; each pair, swap and
                  probability recomputes; weight tables recompute from the votes logged before them
     votes        one per battle, superseded only in time and before the pair was shown
+    overlaps     one per battle, after its close, with the published settings, in registered indexes
     exclusions   every one cites a rule in force
-    leaderboards every rating, bound and rank recomputes to the last published digit
+    leaderboards every rating, bound, rank and share of overlap recomputes to the last published digit
+    releases     each covers what it must; with --release FOLDER, every file has its digest, every row
+                 says what the log says, and every text opens its hash
 
 What it cannot check: that voters are distinct people, that a remote provider served the model it
 names, that the clock was right, or that nobody was shown another log. For the last, keep a
@@ -28,7 +31,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -39,7 +41,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from fractions import Fraction
 from itertools import accumulate, combinations
 from operator import mul
@@ -52,13 +54,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FORMAT = "fairground-log-1"
 FILES = ("leaves.jsonl", "checkpoints.jsonl")
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)  # in what was read
 MAX_SHOWN = 20
 VARIANT_GRACE = timedelta(days=1)
 OPT_OUT_GRACE = timedelta(hours=1)  # until a contestant that needs a withdrawn expert has left the roster
 EDIT_GRACE = timedelta(seconds=1)  # between the host's check of the window and the leaf's time
 
 
+WITHHELD_SHARE = 10
+TABLES = ("arena-human-preference-140k", "comparia-votes", "multipref", "sciarena")  # of a release
 NOISE = 1e-9  # strengths that differ by less are equal
+OVERLAP = "overlap"  # the covariate that `overlap` leaves give
 
 
 # --- findings ---------------------------------------------------------------------------------------
@@ -167,13 +173,17 @@ class Key:
             raise ValueError("its id does not belong to it")
         return cls(name, key_id, Ed25519PublicKey.from_public_bytes(raw[1:]))
 
-    def open(self, note: str) -> list[str]:
+    def open(self, note: Any) -> list[str]:
         """Return the lines of a signed note's text; raise ValueError unless this key signed it."""
+        if type(note) is not str:
+            raise ValueError(f"{note!r} is no signed note")
         text, separator, signatures = note.rpartition("\n\n")
         for line in signatures.split("\n") if separator else ():
             parts = line.split(" ")
             if len(parts) == 3 and parts[0] == "\u2014" and parts[1] == self.name:
                 raw = base64.b64decode(parts[2], validate=True)
+                if base64.b64encode(raw).decode() != parts[2]:
+                    raise ValueError("the signature is not canonical base64")
                 if raw[:4] == self.key_id:
                     try:
                         self.public.verify(raw[4:], (text + "\n").encode())
@@ -182,7 +192,7 @@ class Key:
                     return text.split("\n")
         raise ValueError(f"not signed by {self.name}")
 
-    def open_checkpoint(self, note: str) -> tuple[int, bytes]:
+    def open_checkpoint(self, note: Any) -> tuple[int, bytes]:
         """Return tree size and root of a checkpoint; raise ValueError."""
         lines = self.open(note)
         if len(lines) < 3 or lines[0] != self.name or str(int(lines[1])) != lines[1]:
@@ -268,13 +278,22 @@ class Fitted:
     unrankable: dict[str, str] = field(default_factory=dict)
 
 
+Shares = dict[str, tuple[float, float]]  # by battle: of side a's and of side b's answer, verbatim in a corpus
+
+
 def rate(
-    votes: Sequence[Vote], listed: Iterable[str], level: float, min_votes: int, covariates: Sequence[str]
+    votes: Sequence[Vote],
+    listed: Iterable[str],
+    level: float,
+    min_votes: int,
+    covariates: Sequence[str],
+    shares: Shares | None = None,
 ) -> Fitted:
     """Return ratings, bounds, votes and ranks by inverse-propensity Bradley–Terry, in plain Python.
 
     Eq. 7 of Chiang et al. (arXiv 2403.04132); covariance clustered by voter; ranks from pairwise
-    differences with Bonferroni's correction. listed: contestants that the board shows.
+    differences with Bonferroni's correction. listed: contestants that the board shows. shares: of every
+    battle, where `overlap` is among the covariates.
     """
     listed = sorted(set(listed))
     names = sorted({v.side_a for v in votes} | {v.side_b for v in votes} | set(listed))
@@ -290,7 +309,8 @@ def rate(
         return fitted
     mean = sum(1 / float(Fraction(v.probability)) for v in votes) / len(votes)
     inside = [v for v in votes if v.side_a in ranked and v.side_b in ranked]
-    theta, covariance = _fit(sorted(ranked), inside, mean, shown, covariates)
+    columns = [tuple(_difference(v, name, shares or {}) for name in covariates) for v in inside]
+    theta, covariance = _fit(sorted(ranked), inside, mean, shown, columns)
     scale, k = 400 / math.log(10), len(shown)
     z = NormalDist().inv_cdf(0.5 + level / 2)
     wide = NormalDist().inv_cdf(1 - (1 - level) / max(k - 1, 1) / 2)
@@ -338,22 +358,22 @@ def _reach(start: str, edges: dict[str, set[str]]) -> set[str]:
 
 
 def _fit(
-    names: list[str], votes: Sequence[Vote], mean: float, shown: list[str], covariates: Sequence[str]
+    names: list[str], votes: Sequence[Vote], mean: float, shown: list[str], columns: Sequence[tuple[float, ...]]
 ) -> tuple[list[float], list[list[float]]]:
-    """Return strengths of the shown, adding up to 0, and their covariance.
+    """Return strengths of the shown, adding up to 0, and their covariance. columns: each vote's covariates.
 
     The last contestant is held at 0 while fitting, which changes no difference.
     """
     place = {name: i for i, name in enumerate(names)}
-    n = len(names) - 1 + len(covariates)
+    n_covariates = len(columns[0])
+    n = len(names) - 1 + n_covariates
     grouped: dict[tuple[int, int, float, tuple[float, ...]], float] = defaultdict(float)
     single = []
-    for v in votes:
-        x = tuple(_difference(v.features, name) for name in covariates)
+    for v, x in zip(votes, columns, strict=True):
         weight = 1 / float(Fraction(v.probability)) / mean
         grouped[place[v.side_a], place[v.side_b], v.points, x] += weight
         single.append((place[v.side_a], place[v.side_b], v.points, x, weight, v.voter))
-    sizes = [math.sqrt(sum(row[3][f] ** 2 for row in single) / len(single)) or 1.0 for f in range(len(covariates))]
+    sizes = [math.sqrt(sum(row[3][f] ** 2 for row in single) / len(single)) or 1.0 for f in range(n_covariates)]
 
     def vector(a: int, b: int, x: tuple[float, ...]) -> list[tuple[int, float]]:
         sides = [(a, 1.0), (b, -1.0)]
@@ -382,7 +402,7 @@ def _fit(
         for other in shown:
             difference[place[other]] -= 1 / len(shown)
         difference[place[name]] += 1
-        contrast.append(difference[:-1] + [0.0] * len(covariates))
+        contrast.append(difference[:-1] + [0.0] * n_covariates)
     spread = _product(contrast, inverse)
     covariance = _product(_product(spread, middle), [list(column) for column in zip(*spread, strict=True)])
     return [sum(map(mul, row, beta)) for row in contrast], covariance
@@ -391,9 +411,12 @@ def _fit(
 Row = tuple[list[tuple[int, float]], float, float]
 
 
-def _difference(features: dict[str, Any], name: str) -> float:
-    """Return a covariate: side a's feature minus side b's, divided by their sum."""
-    a, b = features["a"][name], features["b"][name]
+def _difference(vote: Vote, name: str, shares: Shares) -> float:
+    """Return a covariate: side a's feature minus side b's, divided by their sum; of overlap the shares' difference."""
+    if name == OVERLAP:
+        a, b = shares[vote.battle]
+        return a - b
+    a, b = vote.features["a"][name], vote.features["b"][name]
     return (a - b) / (a + b) if a + b else 0.0
 
 
@@ -511,9 +534,11 @@ class Battle:
     draw: int
     nonce: bytes
     voter: str | None
+    prompt: str
     chain: list[tuple[str, dict[str, Any], datetime]] = field(default_factory=list)
     close: int | None = None
     closed: dict[str, Any] = field(default_factory=dict)
+    overlap: int | None = None  # leaf that says it, whether measured or not
 
 
 @dataclass
@@ -525,6 +550,8 @@ class Epoch:
     roster: list[str]
     cumulative: list[int]
     edit_window: timedelta
+    policy: str = ""
+    overlap: str = ""  # digest of the settings with which overlap is measured; empty: it isn't
     is_revealed: bool = False
     draws: dict[int, Battle] = field(default_factory=dict)
 
@@ -547,8 +574,10 @@ class Season:
     epochs: list[Epoch] = field(default_factory=list)
     battles: dict[str, Battle] = field(default_factory=dict)
     votes: list[Vote] = field(default_factory=list)
-    exclusions: dict[str, list[Any]] = field(default_factory=dict)  # subject, target, start, end
+    overlaps: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)  # measured, by battle: leaf, body
+    exclusions: dict[str, list[Any]] = field(default_factory=dict)  # subject, target, start, end, rule
     boards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    releases: dict[str, dict[str, Any]] = field(default_factory=dict)  # by entry
 
     def roster_at(self, size: int) -> list[str]:
         """Return who may be drawn at a tree size."""
@@ -569,8 +598,23 @@ class Season:
         end = bisect_left(self.votes, size, key=lambda v: v.close)
         if include_excluded:
             return self.votes[:end]
-        out = {(s, t) for s, t, start, stop in self.exclusions.values() if start < size and not stop < size}
+        out = {(s, t) for s, t, start, stop, _ in self.exclusions.values() if start < size and not stop < size}
         return [v for v in self.votes[:end] if ("voter", v.voter) not in out and ("battle", v.battle) not in out]
+
+    def policy_at(self, size: int) -> dict[str, Any]:
+        """Return the policy in force at a tree size; where there is none, the newest."""
+        then = [p for p, index in zip(self.policies, self.policy_indices, strict=True) if index < size]
+        return (then or self.policies[-1:])[-1]
+
+    def overlaps_at(self, size: int) -> dict[str, tuple[int, dict[str, Any]]]:
+        """Return what was measured below a tree size, with the settings in force there: leaf and body by battle."""
+        settings = settings_digest(self.policy_at(size))
+        return {k: (i, body) for k, (i, body) in self.overlaps.items() if i < size and body["settings"] == settings}
+
+
+def share(coverage: dict[str, int]) -> float:
+    """Return which share of an answer's characters stands verbatim in a corpus; of no characters none."""
+    return coverage["covered"] / coverage["characters"] if coverage["characters"] else 0.0
 
 
 class Replay:
@@ -579,6 +623,7 @@ class Replay:
     def __init__(self) -> None:
         self.seasons: dict[str, Season] = defaultdict(Season)
         self.opted_out: dict[tuple[str, str], tuple[int, datetime]] = {}  # by weights and expert; "" is all weights
+        self.indexes: set[tuple[str, str]] = set()  # corpus and digest
         self.ids: set[str] = set()
         self.kinds: Counter[str] = Counter()
         self.index = 0
@@ -600,12 +645,13 @@ class Replay:
             self.kinds[leaf["kind"]] += 1
             if check is not None:
                 check(leaf["body"])
-            elif leaf["kind"] not in ("release", "corpus", "index", "takedown"):
+            elif leaf["kind"] not in ("corpus", "takedown"):
                 raise ValueError(f"kind {leaf['kind']!r} is unknown to this verifier; get a newer one")
         except KeyError as error:
             raise Wrong(f"{leaf.get('kind')}: lacks or does not know {error}", index) from error
-        except (ValueError, TypeError, AttributeError, InvalidOperation, ZeroDivisionError) as error:
-            raise Wrong(f"{leaf.get('kind')}: {error}", index) from error
+        except MALFORMED as error:
+            kind = f"{leaf.get('kind')}: " if isinstance(leaf, dict) else ""
+            raise Wrong(f"{kind}{error}", index) from error
 
     def end(self) -> Iterator[Wrong]:
         """Yield what is overdue after the last leaf."""
@@ -735,7 +781,8 @@ class Replay:
             raise ValueError("the weight table does not recompute from the votes logged before")
         window = timedelta(seconds=policy["edit_window_s"])
         cumulative = list(accumulate(weights))
-        season.epochs.append(Epoch(body["epoch"], body["seed_commitment"], roster, cumulative, window))
+        told = (policy["document"], settings_digest(policy))
+        season.epochs.append(Epoch(body["epoch"], body["seed_commitment"], roster, cumulative, window, *told))
 
     def _owners_are_heard(self, season: Season, roster: list[str]) -> None:
         for name in roster:
@@ -755,7 +802,7 @@ class Replay:
         if body["battle"] in season.battles:
             raise ValueError(f"battle {body['battle']} was drawn twice")
         nonce = bytes.fromhex(body["nonce"])
-        battle = Battle(epoch, body["draw_index"], self.index, nonce, body.get("voter"))
+        battle = Battle(epoch, body["draw_index"], self.index, nonce, body.get("voter"), body["prompt"])
         season.battles[body["battle"]] = epoch.draws[body["draw_index"]] = battle
 
     def _open_battle(self, body: dict[str, Any]) -> tuple[Season, Battle]:
@@ -808,6 +855,46 @@ class Replay:
             where = (self.index, battle.draw, body["battle"], side_a, side_b)
             season.votes.append(Vote(*where, cast["verdict"], body["probability"], cast["voter"], slices, features))
 
+    def _index(self, body: dict[str, Any]) -> None:
+        self.indexes.add((body["corpus"], body["index"]))
+
+    def _overlap(self, body: dict[str, Any]) -> None:
+        season = self._season(body)
+        battle = season.battles[body["battle"]]
+        closed = battle.closed
+        if closed.get("outcome") != "vote":
+            raise ValueError(f"battle {body['battle']} is not closed with a vote")
+        if battle.overlap is not None:
+            raise ValueError(f"the overlap of battle {body['battle']} stands in leaf {battle.overlap} already")
+        if not battle.epoch.overlap or body["settings"] != battle.epoch.overlap:
+            raise ValueError("was not measured with the settings of the policy that the battle's epoch cites")
+        if not all(season.contestants[closed[f"side_{s}"]].is_public_at(battle.draw) for s in ("a", "b")):
+            raise ValueError("a private variant took part; the overlap of such battles is not measured")
+        if body["outcome"] not in ("measured", "unmeasured"):
+            raise ValueError(f"outcome {body['outcome']!r} is unknown")
+        is_measured = body["outcome"] == "measured"
+        if {"a", "b", "indexes", "reason"} & body.keys() != ({"a", "b", "indexes"} if is_measured else {"reason"}):
+            raise ValueError("says what was measured and why it was not, or neither")
+        battle.overlap = self.index
+        if is_measured:
+            self._measured(body, closed, is_simulated=season.policies[-1]["simulated"])
+            season.overlaps[body["battle"]] = (self.index, body)
+
+    def _measured(self, body: dict[str, Any], closed: dict[str, Any], *, is_simulated: bool) -> None:
+        for side in ("a", "b"):
+            covered, characters = whole(body[side]["covered"]), whole(body[side]["characters"])
+            if not 0 <= covered <= characters:
+                raise ValueError(f"{covered} of {characters} characters of side {side} are covered")
+            style = closed.get("features", {}).get(side, {})
+            if style.get("characters", characters) != characters:
+                raise ValueError(f"the answer of side {side} has {style['characters']} characters, not {characters}")
+        if bool(body["indexes"]) == is_simulated:
+            raise ValueError("an answer is measured in at least one index, and a simulated one in none")
+        digests = [one["index"] for one in body["indexes"]]
+        for one in body["indexes"]:
+            if (one["corpus"], one["index"]) not in self.indexes or digests.count(one["index"]) > 1:
+                raise ValueError(f"index {one['index']} of corpus {one['corpus']} was not registered, or stands twice")
+
     def _exclude(self, body: dict[str, Any]) -> None:
         season = self._season(body)
         self._rule(season, body, "exclusion_rules")
@@ -815,7 +902,8 @@ class Replay:
             raise ValueError(f"exclusion {body['exclusion']} stands twice")
         if body["subject"] not in ("voter", "battle"):
             raise ValueError(f"subject {body['subject']!r} is unknown")
-        season.exclusions[body["exclusion"]] = [body["subject"], body["target"], self.index, math.inf]
+        row = [body["subject"], body["target"], self.index, math.inf, body["rule"]]
+        season.exclusions[body["exclusion"]] = row
 
     def _include(self, body: dict[str, Any]) -> None:
         season = self._season(body)
@@ -846,8 +934,7 @@ class Replay:
 
     def _board(self, body: dict[str, Any]) -> None:
         season, size = self._season(body), self._size(body)
-        then = [p for p, index in zip(season.policies, season.policy_indices, strict=True) if index < size]
-        policy, method = (then or season.policies[-1:])[-1], body["method"]
+        policy, method = season.policy_at(size), body["method"]
         if body["policy"] != policy["version"]:
             raise ValueError(f"cites policy {body['policy']}, which was not in force at tree size {size}")
         for name in {"level", "min_votes"} & policy["rating"].keys():
@@ -856,7 +943,12 @@ class Replay:
         if body["board"] in season.boards:
             raise ValueError(f"board {body['board']} stands twice")
         season.boards[body["board"]] = body
+        level, covariates = float(method["level"]), method.get("covariates", [])
         votes = board_input(season, body, size)
+        shares = {battle: (share(m["a"]), share(m["b"])) for battle, (_, m) in season.overlaps_at(size).items()}
+        n_without = sum(v.battle not in shares for v in votes)
+        if OVERLAP in covariates:
+            votes = [v for v in votes if v.battle in shares]
         if body["n_votes"] != len(votes):
             raise ValueError(f"its input has {len(votes)} votes, not {body['n_votes']}")
         if input_digest(votes) != body["input_digest"]:
@@ -866,8 +958,39 @@ class Replay:
             for name, c in season.contestants.items()
             if c.since < size and (c.is_public_at(size) or name in body["pre_release"])
         }
-        level, covariates = float(method["level"]), method.get("covariates", [])
-        compare(body, rate(votes, listed, level, method["min_votes"], covariates))
+        compare(body, rate(votes, listed, level, method["min_votes"], covariates, shares))
+        compare_overlap(body, votes, shares, n_without if settings_digest(policy) else None)
+
+    def _release(self, body: dict[str, Any]) -> None:
+        season, size = self._season(body), self._size(body)
+        for name, digest in body["files"].items():
+            if len(bytes.fromhex(digest)) != 32:
+                raise ValueError(f"the digest of {name} is not one")
+        if "replaces" in body:
+            before = season.releases[body["replaces"]]
+            fixed = ("release", "tree_size", "votes_size", "n_votes", "n_withheld")
+            odd = [name for name in fixed if body.get(name) != before.get(name)]
+            odd += sorted(body["files"].keys() ^ before["files"].keys())
+            if odd:
+                raise ValueError(f"replaces a release that differs in {', '.join(odd)}")
+        elif "votes_size" in body:
+            told_before = max((r["tree_size"] for r in season.releases.values()), default=0)
+            found = split_release(season, size, told_before)
+            if found != (body["votes_size"], body["n_votes"], body["n_withheld"]):
+                raise ValueError("tells the verdicts below {}, {} of them, and withholds {}".format(*found))
+        season.releases[self.entry] = body
+
+
+def split_release(season: Season, size: int, told_before: int) -> tuple[int, int, int]:
+    """Return below which leaf index a release tells verdicts, how many that are, and how many it withholds.
+
+    The newest tenth of the votes is withheld, but none that the release before held; of simulated votes none.
+    """
+    n = bisect_left(season.votes, size, key=lambda v: v.close)
+    told = n if season.policies[-1]["simulated"] else n - n // WITHHELD_SHARE
+    votes_size = max(season.votes[told].close if told < n else size, told_before)
+    n_told = bisect_left(season.votes, votes_size, key=lambda v: v.close)
+    return votes_size, n_told, n - n_told
 
 
 def board_input(season: Season, body: dict[str, Any], size: int) -> list[Vote]:
@@ -880,6 +1003,12 @@ def board_input(season: Season, body: dict[str, Any], size: int) -> list[Vote]:
         return early <= allowed and fits and (body["both_bad"] or v.verdict != "both_bad")
 
     return [v for v in season.votes_at(size, include_excluded=body["include_excluded"]) if counts(v)]
+
+
+def settings_digest(policy: dict[str, Any]) -> str:
+    """Return the digest of the settings with which a policy has overlap measured; empty where it doesn't."""
+    settings = policy.get("overlap")
+    return hashlib.sha256(canonical(settings)).hexdigest() if settings else ""
 
 
 def input_digest(votes: Iterable[Vote]) -> str:
@@ -913,6 +1042,29 @@ def compare(body: dict[str, Any], fitted: Fitted) -> None:
         raise ValueError("ratings do not stand best first")
 
 
+def compare_overlap(body: dict[str, Any], votes: Sequence[Vote], shares: Shares, n_without: int | None) -> None:
+    """Raise ValueError for the first share of a board that does not recompute.
+
+    n_without: votes whose battles have none measured; None where the policy has none measured at all.
+    """
+    if body.get("n_without_overlap") != n_without:
+        raise ValueError(f"{n_without} of its votes have no measured overlap, not {body.get('n_without_overlap')}")
+    own: dict[str, list[float]] = defaultdict(list)
+    for v in votes:
+        for name, one in zip((v.side_a, v.side_b), shares.get(v.battle, ()), strict=False):
+            own[name].append(one)
+    for row in body["ratings"]:
+        found = own[row["contestant"]]
+        if row.get("n_overlap") != (None if n_without is None else len(found)):
+            raise ValueError(f"overlap of {row['contestant']} is measured {len(found)} times")
+        exact = math.fsum(found) / len(found) if found and n_without is not None else None
+        said = row.get("overlap")
+        if (said is None) != (exact is None):
+            raise ValueError(f"overlap of {row['contestant']} is {exact}, not {said}")
+        if exact is not None and (Decimal(said).as_tuple().exponent != -4 or abs(float(said) - exact) > 0.5e-4 + NOISE):
+            raise ValueError(f"overlap of {row['contestant']} is {exact:.4f}, not {said}")
+
+
 # --- an export --------------------------------------------------------------------------------------
 
 
@@ -932,10 +1084,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / "manifest.json").read_bytes(), object_pairs_hook=_once)
         if manifest["format"] != FORMAT:
             raise Unreadable(f"{folder}: format {manifest['format']!r} is unknown; this file reads {FORMAT}")
+        _with_members(manifest, "format", "key", "n_leaves", "n_checkpoints", "files")
+        _with_members(manifest["files"], *FILES)
+        for name in ("n_leaves", "n_checkpoints"):
+            whole(manifest[name])
         Key.read(manifest["key"])
+        if manifest["key"] != manifest["key"].strip():
+            raise ValueError("its key stands among spaces")
     except OSError as error:
         raise Unreadable(f"{error.filename}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except MALFORMED as error:
         raise Unreadable(f"{folder / 'manifest.json'} is damaged: {error}") from error
     return dict(manifest)
 
@@ -945,16 +1103,12 @@ def read_leaves(folder: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     number = -1
     for number, line in enumerate(_lines(folder / "leaves.jsonl")):
         try:
-            record = parse(line)
-            if sorted(record) != ["hash", "index", "leaf"]:
-                raise ValueError("has other members than hash, index and leaf")
-            index = record["index"]
-        except (ValueError, TypeError) as error:
+            record = _with_members(parse(line), "hash", "index", "leaf")
+            index = whole(record["index"])
+        except MALFORMED as error:
             raise Wrong(f"its record is damaged: {error}", number) from error
         if index != number:
-            is_known = isinstance(index, int) and 0 <= index < number
-            problem = f"stands again in line {number + 1}" if is_known else f"is missing; in its place stands {index}"
-            raise Wrong(problem, index if is_known else number)
+            raise Wrong(f"is missing; in its place stands {index}{' again' if 0 <= index < number else ''}", number)
         found = leaf_hash(canonical(record["leaf"]))
         if record["hash"] != found.hex():
             raise Wrong(f"does not have its hash {record['hash']}", number)
@@ -966,18 +1120,33 @@ def read_checkpoints(folder: Path, key: Key) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     for number, line in enumerate(_lines(folder / "checkpoints.jsonl")):
         try:
-            record = parse(line)
-            if record["number"] != number:
+            record = _with_members(parse(line), "note", "number", "tree_size")
+            if whole(record["number"]) != number:
                 raise ValueError(f"the record holds checkpoint {record['number']}: one is missing, twice or elsewhere")
             size, root = key.open_checkpoint(record["note"])
-            if record["tree_size"] != size:
+            if record["note"].rpartition("\n\n")[2].count("\n") != 1 or not record["note"].endswith("\n"):
+                raise ValueError("the note has other lines than the log's signature beneath it")
+            if whole(record["tree_size"]) != size:
                 raise ValueError(f"the note says tree size {size}, the record {record['tree_size']}")
             if size <= (found[-1][0] if found else 0):
                 raise ValueError(f"tree size {size} is not above that of the checkpoint before")
-        except (ValueError, TypeError, KeyError, binascii.Error) as error:
+        except MALFORMED as error:
             raise Wrong(f"checkpoint {number}: {error}") from error
         found.append((size, root))
     return found
+
+
+def _with_members(record: Any, *names: str) -> dict[str, Any]:
+    if sorted(record) != sorted(names):
+        raise ValueError(f"has other members than {', '.join(names)}")
+    return dict(record)
+
+
+def whole(value: Any) -> int:
+    """Return a whole number; raise ValueError for anything else, `true` among it."""
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no whole number")
+    return value
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -1090,6 +1259,108 @@ def check_receipt(note: str, manifest: dict[str, Any], leaves: Iterable[dict[str
     raise Wrong(f"receipt: entry {receipt.get('entry')} is not in the log")
 
 
+# --- the files of a release -------------------------------------------------------------------------
+
+
+def check_release(folder: Path, replay: Replay) -> str:
+    """Return the release that a folder's files are; raise `Wrong` where a file, a row or a text isn't the log's."""
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    logged = [(season, body) for season in replay.seasons.values() for body in season.releases.values()]
+    if not logged:
+        raise Wrong("release: the log has none")
+    season, body = max(logged, key=lambda one: sum(digests.get(k) == v for k, v in one[1]["files"].items()))
+    odd = sorted(k for k in digests.keys() | body["files"].keys() if digests.get(k) != body["files"].get(k))
+    if odd:
+        raise Wrong(f"release: {odd[0]} is not in the log with this content")
+    expected = season.votes[: bisect_left(season.votes, body["votes_size"], key=lambda v: v.close)]
+    measured = season.overlaps_at(body["votes_size"])
+    for table in TABLES:
+        rows = [json.loads(line) for line in _lines(folder / f"{table}.jsonl")]
+        if len(rows) != len(expected):
+            raise Wrong(f"release: {table} has {len(rows)} rows; the log has {len(expected)} votes")
+        for number, (row, vote) in enumerate(zip(rows, expected, strict=True), start=1):
+            try:
+                _compare_row(row, vote, season, body)
+                _compare_overlap_of_row(row, *measured.get(vote.battle, (None, {})))
+            except MALFORMED as error:
+                raise Wrong(f"release: {table}, row {number}: {error}", vote.close) from error
+    return f"{len(expected)} votes at tree size {body['votes_size']}, {len(digests)} files"
+
+
+def _compare_row(row: dict[str, Any], vote: Vote, season: Season, release: dict[str, Any]) -> None:
+    battle = season.battles[vote.battle]
+    epoch, closed = battle.epoch, battle.closed
+    says = {
+        "season": release["season"],
+        "simulated": season.policies[-1]["simulated"],
+        "epoch": epoch.number,
+        "draw_index": battle.draw_index,
+        "p_pair": vote.probability,
+        "side_swap": closed["swap"],
+        "roster_hash": hashlib.sha256(canonical(epoch.roster)).hexdigest(),
+        "policy_hash": epoch.policy,
+        "status": _status(vote, season, release["votes_size"]),
+        "leaf_index": vote.close,
+        "contestant_a": vote.side_a,
+        "contestant_b": vote.side_b,
+        "verdict": vote.verdict,
+        "voter": vote.voter,
+        "answer_sha256_a": closed.get("answer_a"),
+        "answer_sha256_b": closed.get("answer_b"),
+    }
+    odd = next((name for name, value in says.items() if row[name] != value), "")
+    if odd:
+        raise ValueError(f"{odd} is {row[odd]!r}; the log says {says[odd]!r}")
+    if row["prompt_sha256"][0] != battle.prompt:
+        raise ValueError("the prompt's hash is not that of the draw")
+    if "winner" in row:
+        if row["winner"] != {"a": "model_a", "b": "model_b"}.get(vote.verdict, vote.verdict):
+            raise ValueError(f"winner is {row['winner']}; the verdict is {vote.verdict}")
+        _open_texts(row)
+
+
+def _compare_overlap_of_row(row: dict[str, Any], index: int | None, measured: dict[str, Any]) -> None:
+    """Raise ValueError unless a row has what was measured; one of before overlap was measured has no such columns."""
+    if not any(name.startswith(OVERLAP) for name in row):
+        return
+    sides = {side: measured.get(side, {}) for side in ("a", "b")}
+    says = {f"overlap_{n}_{side}": one.get(n) for side, one in sides.items() for n in ("covered", "characters")}
+    says["overlap_leaf_index"] = index
+    says[OVERLAP] = share(sides["a"]) - share(sides["b"]) if measured else None
+    odd = next((name for name, value in says.items() if row[name] != value), "")
+    if odd:
+        raise ValueError(f"{odd} is {row[odd]!r}; the log says {says[odd]!r}")
+
+
+def _open_texts(row: dict[str, Any]) -> None:
+    """Raise ValueError for a text that neither opens its hash nor is replaced by it."""
+    for side in ("a", "b"):
+        said = [(turn["role"], turn["content"][0]["text"]) for turn in row[f"conversation_{side}"]]
+        prompts = [text for role, text in said if role == "user"]
+        for text, salt, digest in zip(prompts, row["prompt_salt"], row["prompt_sha256"], strict=True):
+            _open_text(text, salt, digest)
+        answers = [text for role, text in said if role != "user"]
+        salt, digest = row["answer_salt"], row[f"answer_sha256_{side}"]
+        if answers:
+            _open_text("\n\n".join(answers) if salt else answers[0], salt, digest)
+
+
+def _open_text(text: str, salt: str | None, digest: str | None) -> None:
+    if salt is None and text != f"sha256:{digest}":
+        raise ValueError("a text without salt is not replaced by its hash")
+    if salt and hashlib.sha256(bytes.fromhex(salt) + text.encode("utf-8", "surrogatepass")).hexdigest() != digest:
+        raise ValueError("a text does not open its hash")
+
+
+def _status(vote: Vote, season: Season, size: int) -> str:
+    subjects = (("voter", vote.voter), ("battle", vote.battle))
+    rules = {e[4] for e in season.exclusions.values() if (e[0], e[1]) in subjects and e[2] < size and not e[3] < size}
+    if rules:
+        return f"excluded:{'+'.join(sorted(rules))}"
+    public = all(season.contestants[side].is_public_at(vote.draw) for side in (vote.side_a, vote.side_b))
+    return "counted" if public else "pre-release"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Check an export of Fairground's log.")
@@ -1097,6 +1368,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--key", default="", help="public key that the log must have (name+id+base64)")
     parser.add_argument("--checkpoint", type=Path, action="append", default=[], help="a checkpoint kept earlier")
     parser.add_argument("--receipt", type=Path, action="append", default=[], help="a receipt of a draw")
+    parser.add_argument("--release", type=Path, action="append", default=[], help="folder of a released data set")
     options = parser.parse_args(arguments)
     try:
         kept = [path.read_text(encoding="utf-8") for path in options.checkpoint]
@@ -1106,6 +1378,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 where = check_receipt(path.read_text(encoding="utf-8"), read_manifest(options.export), leaves)
                 print(f"receipt {path.name}: {where}")
+            except Wrong as wrong:
+                report.findings.append(wrong)
+        for path in options.release if not report.findings else ():
+            try:
+                print(f"release {path.name}: {check_release(path, report.replay)}")
             except Wrong as wrong:
                 report.findings.append(wrong)
     except (Unreadable, OSError) as error:

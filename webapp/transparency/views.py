@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from webapp.errors import BadInputError, BusyError, FairgroundError, NotFoundError
 from webapp.transparency import verify
-from webapp.transparency.exports import VERIFIER, write_export
+from webapp.transparency.exports import VERIFIER, verifier_digest, write_export
 from webapp.transparency.keys import verifier
 from webapp.transparency.kinds import KINDS
 from webapp.transparency.models import Checkpoint, Entry
@@ -61,6 +61,7 @@ def _overview(request: HttpRequest) -> dict[str, Any]:
         "is_first_page": not before,
         "n_waiting": Entry.objects.pending().count(),
         "key": verifier().to_text(),
+        "verifier_digest": verifier_digest(),
         "review": _known_review(newest),
         "can_check_here": newest is not None and newest.tree_size <= MAX_CHECKED_LEAVES,
         "max_checked": MAX_CHECKED_LEAVES,

@@ -24,6 +24,12 @@ class Command(FairgroundCommand):
         parser.add_argument("--voters", type=int, default=40)
         parser.add_argument("--step", type=float, default=60.0, help="rating points between neighbours, as planted")
         parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument(
+            "--overlap-effect",
+            type=float,
+            default=0.0,
+            help="log-odds that a wholly verbatim answer wins against one that isn't",
+        )
         for temper in Temper:
             parser.add_argument(f"--{temper.value}", type=float, help="share of the voters")
 
@@ -35,6 +41,7 @@ class Command(FairgroundCommand):
             n_voters=options["voters"],
             shares={t: v for t in Temper if (v := options[t.value.replace("-", "_")]) is not None} or None,
             seed=options["seed"],
+            overlap_effect=options["overlap_effect"],
         )
         board = simulate_votes(season=season, simulation=simulation, say=self._say)
         found = {row["contestant"]: row for row in board.result["ratings"]}

@@ -188,3 +188,8 @@ def test_gate_decides_only_when_the_whole_interval_does(
     assert isinstance(gate, Gate)
     assert gate.outcome is outcome
     assert gate.reason.endswith(".")
+
+
+def test_gate_tells_an_interval_that_begins_just_below_nought_without_a_sign() -> None:
+    gate = gate_above("g", what="The value", bound=0.2, lower=-0.004, upper=0.06, n=5, unit="votes")
+    assert gate.reason == "The value lies between 0.00 and 0.06 (5 votes), below 0.2."

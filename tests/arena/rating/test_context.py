@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from arena.rating import FitError, OptionError, RatingOptions, RatingResult, VoteTable, rate, rate_counts
 from arena.rating.arrays import FloatArray
@@ -50,14 +51,14 @@ def slow_fit(votes: VoteTable) -> tuple[FloatArray, FloatArray]:
 
     def loss(b: FloatArray) -> tuple[float, FloatArray]:
         d = x / sizes @ b
-        p = 1 / (1 + np.exp(-d))
+        p = expit(d)
         return float(weights @ (np.logaddexp(0, d) - points * d)), (x / sizes).T @ (weights * (p - points))
 
     found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="BFGS", options={"gtol": 1e-11, "maxiter": 5000})
     parameters = found.x / sizes
     k = len(votes.contestants)
     parameters[:k] -= parameters[:k].mean()
-    p = 1 / (1 + np.exp(-x @ parameters))
+    p = expit(x @ parameters)
     bread = np.linalg.pinv((x.T * (weights * p * (1 - p))) @ x, rcond=1e-12)
     who = np.arange(len(p)) if votes.voter is None else votes.voter
     scores = [(x[who == one].T @ (weights * (points - p))[who == one]) for one in np.unique(who)]
@@ -65,6 +66,9 @@ def slow_fit(votes: VoteTable) -> tuple[FloatArray, FloatArray]:
     if votes.voter is not None:
         middle = middle * len(scores) / (len(scores) - 1)
     return parameters, bread @ middle @ bread
+
+
+FLAT = 1e-5  # of a curvature of 1/4 that undecided votes give
 
 
 def loss_and_curvature(votes: VoteTable, parameters: FloatArray) -> tuple[float, float]:
@@ -75,13 +79,13 @@ def loss_and_curvature(votes: VoteTable, parameters: FloatArray) -> tuple[float,
     weights /= weights.sum()
     points = np.array([POINTS[int(code)] for code in votes.verdict])
     d = x @ parameters
-    p = 1 / (1 + np.exp(-d))
+    p = expit(d)
     information = ((x / sizes).T * (weights * p * (1 - p))) @ (x / sizes)
     smallest = np.linalg.eigvalsh(information)[1]  # the first is nought: strengths are known up to a constant
     return float(weights @ (np.logaddexp(0, d) - points * d)), float(smallest)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(votes=vote_tables().filter(lambda v: v.n_voters is None or v.n_voters > 1), seed=st.integers(0, 10**6))
 def test_effects_and_strengths_equal_those_of_a_general_optimiser(votes: VoteTable, seed: int) -> None:
     votes = with_noise(votes, seed)
@@ -90,15 +94,16 @@ def test_effects_and_strengths_equal_those_of_a_general_optimiser(votes: VoteTab
         result = rate(votes, options)
     except FitError:
         x = design(votes)
-        # refused only when one column follows from the others, or when a covariate decides every vote
-        assert np.linalg.matrix_rank(x) < len(votes.contestants) + 2 or votes.n_votes <= 3 * x.shape[1]
+        # refused only when one column follows from the others, or when the loss is flat about its minimum
+        is_dependent = np.linalg.matrix_rank(x) < len(votes.contestants) + 2
+        assert is_dependent or loss_and_curvature(votes, slow_fit(votes)[0])[1] < FLAT
         return
     slow, covariance = slow_fit(votes)
     k = len(votes.contestants)
     fast = np.array([*(result.strengths[name] for name in votes.contestants), *(e.effect for e in result.covariates)])
     (slow_loss, curvature), (fast_loss, _) = (loss_and_curvature(votes, found) for found in (slow, fast))
     assert fast_loss <= slow_loss + 1e-6
-    if curvature < 1e-5:  # a few votes decide each other: the maximum is at infinity, and so flat that none is found
+    if curvature < FLAT:  # a few votes decide each other: the maximum is at infinity, and so flat that none is found
         return
     assert [result.strengths[name] for name in votes.contestants] == pytest.approx(slow[:k], abs=2e-3)
     size = np.array([300.0, 3.0, 1.0])

@@ -23,6 +23,7 @@ from arena.rating import (
     VoteTable,
     Weighting,
     count_pairs,
+    covariance,
     rate,
     rate_counts,
 )
@@ -44,13 +45,13 @@ def strengths(result: RatingResult, votes: VoteTable) -> FloatArray:
     return np.array([result.strengths[name] for name in votes.contestants])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(votes=vote_tables())
 def test_strengths_equal_those_of_a_general_optimiser_on_raw_votes(votes: VoteTable) -> None:
     assert strengths(rate(votes), votes) == pytest.approx(slow_strengths(votes), abs=1e-5)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(votes=vote_tables())
 def test_standard_errors_equal_the_sandwich_computed_vote_by_vote(votes: VoteTable) -> None:
     assume(votes.n_voters is None or votes.n_voters > 1)
@@ -64,7 +65,25 @@ def test_standard_errors_equal_the_sandwich_computed_vote_by_vote(votes: VoteTab
         assert row.rating - row.lower == pytest.approx(1.959963984540054 * error, abs=0.011)
 
 
-@settings(max_examples=80, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4), st.floats(-1, 1)), min_size=2, max_size=40),
+    dense=st.sampled_from([0, covariance.DENSE, 10**9]),
+)
+def test_sums_of_clusters_are_those_of_outer_products_however_full_the_table_is(
+    rows: list[tuple[int, int, float]], dense: int
+) -> None:
+    clusters, places, values = (np.array(column) for column in zip(*rows, strict=True))
+    assume(len(set(clusters.tolist())) > 1)
+    own = {cluster: np.zeros(5) for cluster in clusters.tolist()}
+    for cluster, place, value in rows:
+        own[cluster][place] += value
+    slow = sum(np.outer(vector, vector) for vector in own.values()) * len(own) / (len(own) - 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(covariance, "DENSE", dense)
+        assert covariance.cluster_sums(clusters, places, values, 5) == pytest.approx(slow, abs=1e-12)
+
+
+@settings(max_examples=80)
 @given(votes=vote_tables(connected=False))
 def test_ranks_exactly_a_largest_component_in_which_all_reach_all(votes: VoteTable) -> None:
     groups = components(votes)
@@ -77,7 +96,7 @@ def test_ranks_exactly_a_largest_component_in_which_all_reach_all(votes: VoteTab
     assert ranked | {row.contestant for row in rate(votes).unrankable} == set(votes.contestants)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(votes=vote_tables(), random=st.randoms(use_true_random=False))
 def test_result_is_the_same_when_votes_come_in_another_order_or_side(votes: VoteTable, random: object) -> None:
     order = np.array(random.sample(range(votes.n_votes), votes.n_votes), dtype=np.int64)  # type: ignore[attr-defined]
@@ -198,7 +217,7 @@ def test_rank_intervals_are_those_of_pairwise_differences() -> None:
     assert ranks == {"a": (1, 1), "b": (2, 3), "c": (2, 3)}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(votes=vote_tables())
 def test_rank_interval_holds_the_rank_in_the_table(votes: VoteTable) -> None:
     rows = rate(votes).ratings
@@ -210,14 +229,14 @@ def test_rank_interval_holds_the_rank_in_the_table(votes: VoteTable) -> None:
         assert 1 <= row.rank_low <= row.rank_high <= len(rows)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(votes=vote_tables())
 def test_stored_counts_give_the_same_ratings_as_the_votes(votes: VoteTable) -> None:
     alone = replace(votes, voter=None, p_pair=None)
     assert rate_counts(alone.contestants, count_pairs(alone)).to_dict() == rate(alone).to_dict()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(votes=vote_tables())
 def test_so_many_further_votes_flip_neighbours_and_one_fewer_do_not(votes: VoteTable) -> None:
     votes = replace(votes, p_pair=None)

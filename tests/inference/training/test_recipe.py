@@ -121,6 +121,13 @@ def test_whole_documents_are_held_out(tokenizer: Tokenizer) -> None:
     assert n_ends == sum(map(is_held_out, texts)) > 0
 
 
+def test_rate_turns_a_loss_per_token_into_one_per_byte(tokenizer: Tokenizer) -> None:
+    texts = [f"{text} – größer" for text in texts_about("swan")]
+    stream = tokenize_domain("swan", texts, tokenizer)
+    n_bytes = sum(len(text.encode()) for text in texts if is_held_out(text))
+    assert stream.tokens_per_byte * n_bytes == pytest.approx(len(stream.held_out))
+
+
 def test_too_little_text_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(TrainingError, match="too few documents"):
         tokenize_domain("swan", ["one text"], tokenizer)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from tests.inference.training.test_recipe import SHAPE, texts_about
 from webapp.inference import load_checkpoint, reduce_checkpoint, token_logits, verify_optout
-from webapp.inference.card import ExpertCard, read_checkpoint_card
+from webapp.inference.card import ExpertCard, read_checkpoint_card, read_json
+from webapp.inference.contributions import read_contributions
 from webapp.inference.errors import CheckpointError, TrainingError
+from webapp.inference.matrices import check_contributions, stored_digest
 from webapp.inference.training import loop, stages
-from webapp.inference.training.contribution import CONTRIBUTION_FILE, EXPERT_FILE
+from webapp.inference.training.contribution import CONTRIBUTION_FILE, EXPERT_FILE, base_digest
 from webapp.inference.training.demo import DemoPlan, train_demo
 from webapp.inference.training.load import load_model
 from webapp.inference.training.loop import Budget
@@ -74,6 +78,73 @@ def test_merged_checkpoint_without_the_owners_answers_as_the_base(
     assert (ours - token_logits(alone, ids, frozenset({"public"}))).abs().max().item() < 1e-4
     proof = verify_optout(tmp_path / "merged", ["public", "rocket"], texts_about("swan")[:2])
     assert proof.max_difference < 1e-4
+
+
+def test_merged_checkpoint_keeps_what_each_owner_sent_and_a_subset_its_own(
+    base: Path, sent: dict[str, Path], tmp_path: Path
+) -> None:
+    stages.merge_experts(base, list(sent.values()), tmp_path / "merged", merged_by="the museum")
+    records = read_contributions(tmp_path / "merged")
+    assert list(records) == ["swan", "rocket"]
+    swan = records["swan"]
+    body = json.loads((sent["swan"] / CONTRIBUTION_FILE).read_text())
+    weights = (sent["swan"] / EXPERT_FILE).read_bytes()
+    assert swan.weights_sha256 == body["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert (swan.owner, swan.licence, swan.merged_by) == ("swan society", "CC-BY-4.0", "the museum")
+    assert (swan.measured, swan.n_corpus_tokens) == (body["measured"], body["n_corpus_tokens"])
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(swan.merged_at)) < timedelta(minutes=5)
+    reduce_checkpoint(tmp_path / "merged", tmp_path / "reduced", ["public", "rocket"])
+    assert read_contributions(tmp_path / "reduced") == {"rocket": records["rocket"]}
+    assert read_contributions(base) == {}
+
+
+def test_digest_of_the_matrices_is_of_what_was_sent_merged_and_reduced(
+    base: Path, sent: dict[str, Path], tmp_path: Path
+) -> None:
+    merged = tmp_path / "merged"
+    stages.merge_experts(base, list(sent.values()), merged)
+    records = read_contributions(merged)
+    for position, (slug, folder) in enumerate(sent.items(), start=1):
+        tensors = load_file(folder / EXPERT_FILE)
+        layers = range(len(tensors) // 5)
+        names = [f"model.layers.{i}.mlp.expert.{part}_proj.weight" for i in layers for part in ("gate", "up", "down")]
+        raw = b"".join(tensors[name].view(torch.uint8).numpy().tobytes() for name in names)
+        assert records[slug].matrices_sha256 == hashlib.sha256(raw).hexdigest() == stored_digest(merged, position)
+    assert records["swan"].matrices_sha256 != records["rocket"].matrices_sha256
+    reduce_checkpoint(merged, tmp_path / "reduced", ["public", "rocket"])
+    assert stored_digest(tmp_path / "reduced", 1) == records["rocket"].matrices_sha256
+    fused = fuse_experts(merged, tmp_path / "fused")
+    assert [stored_digest(fused, 1), stored_digest(fused, 2)] == [r.matrices_sha256 for r in records.values()]
+    check_contributions(merged, read_checkpoint_card(merged), records)
+    swapped = {"swan": replace(records["swan"], matrices_sha256=records["rocket"].matrices_sha256)}
+    with pytest.raises(CheckpointError, match="records other matrices of the expert 'swan'"):
+        check_contributions(merged, read_checkpoint_card(merged), swapped)
+
+
+def test_public_part_of_merged_weights_is_the_base_that_owners_named(
+    base: Path, sent: dict[str, Path], tmp_path: Path
+) -> None:
+    stages.merge_experts(base, list(sent.values()), tmp_path / "merged")
+    reduce_checkpoint(tmp_path / "merged", tmp_path / "public", ["public"])
+    named = {record.base_digest for record in read_contributions(tmp_path / "merged").values()}
+    assert named == {base_digest(tmp_path / "public")}
+
+
+def fuse_experts(path: Path, out: Path) -> Path:
+    """Copy a checkpoint so that a layer's experts are one tensor, as transformers also writes them."""
+    shutil.copytree(path, out)
+    tensors = load_file(out / "model.safetensors")
+    n_layers = read_json(out / "config.json")["num_hidden_layers"]
+    for layer in range(n_layers):
+        root = f"model.layers.{layer}.mlp.experts."
+        parts = {
+            part: torch.stack([tensors.pop(f"{root}{expert}.{part}_proj.weight") for expert in range(3)])
+            for part in ("gate", "up", "down")
+        }
+        tensors[f"{root}gate_up_proj"] = torch.cat([parts["gate"], parts["up"]], dim=1)
+        tensors[f"{root}down_proj"] = parts["down"]
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    return out
 
 
 def test_nothing_of_the_text_is_in_a_contribution(sent: dict[str, Path]) -> None:
@@ -242,6 +313,8 @@ def test_evaluation_measures_every_mask_and_domain(base: Path, sent: dict[str, P
     tables = stages.evaluate_experts(tmp_path / "merged", {w: texts_about(w) for w in words}, device="cpu")
     assert [title for title, _ in tables.losses][:2] == ["public only", "public + swan"]
     assert all(sum(shares) == pytest.approx(1, abs=1e-4) for _, shares in tables.routing)
+    last, rate = tables.losses[0][1][2], tables.tokens_per_byte[2]
+    assert f"| {last * rate:.2f} |\n| public + swan" in tables.to_markdown()
 
 
 def test_whole_demonstration_goes_on_from_its_folder_and_writes_its_card(tmp_path: Path) -> None:

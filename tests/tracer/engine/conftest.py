@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from tracer.engine import CorpusDocument, IndexReader, build_index
+from tracer.engine import CorpusDocument, IndexReader, build_index, lazy_numba
 
 TEXTS = (
     "The carousel turns. The music plays 🎉 on and on.\nChildren laugh at the fair.",
@@ -51,3 +51,9 @@ def make_reader(tmp_path: Path, tokenizer_path: Path) -> MakeReader:
         return made[-1]
 
     return make
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_functions() -> None:
+    """Let tests that put a Python twin in a compiled function's place put the compiled one back."""
+    lazy_numba.load()

@@ -32,12 +32,14 @@ Damage = Callable[[Path], None]
 
 @pytest.fixture
 def foreign(make_reader: MakeReader, tmp_path: Path) -> Path:
-    """A folder of two shards as the stock indexer leaves it: without manifest and tokenizer."""
+    """A folder of two shards as the stock indexer leaves it: without manifest, tokenizer and samples."""
     folder = make_reader(TEXTS, 2).folder
     target = tmp_path / "stable" / "tokenized index"
     shutil.copytree(folder, target)
     (target / "manifest.json").unlink()
     (target / "tokenizer.json").unlink()
+    for path in target.glob("samples.*"):
+        path.unlink()
     return target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,27 @@ def test_folded_spans_agree_with_a_search_of_the_folded_text(
             assert place in covered
 
 
-def test_bytes_find_what_another_tokenization_hides(tmp_path: Path, tokenizer_path: Path) -> None:
+@pytest.mark.parametrize("words", ["carousel turns", "music plays on"])
+def test_bytes_find_what_another_tokenization_hides(tmp_path: Path, tokenizer_path: Path, words: str) -> None:
+    texts = ["The supercarousel turns.", "Amusic plays on and on.", "Nothing."]
+    tokens = _reader(tmp_path / "tokens", texts, tokenizer=tokenizer_path)
+    plain = _reader(tmp_path / "bytes", texts)
+    text = "A carousel turns, music plays on."
+    start, end = text.index(words), text.index(words) + len(words)
+    assert tokens.count(tokens.tokenizer.encode(f" {words}").ids.tolist()) == 0, "cut into other tokens there"
+    by_tokens = trace_text(text, [SearchableCorpus("fair", [tokens])], parameters=ALL)
+    assert by_tokens.spans
+    assert not any(span.start <= start and end <= span.end for span in by_tokens.spans)
+    for readers in ([plain], [tokens, plain]):
+        result = trace_text(text, [SearchableCorpus("fair", readers)], parameters=ALL)
+        [span] = [span for span in result.spans if (span.start, span.end) == (start, end)]
+        assert span.counts == {"fair": sum(each.count(words) for each in texts)}
+        [match] = span.matches
+        assert match.document == next(f"fair/doc-{n}" for n, each in enumerate(texts) if words in each)
+        assert match.snippet[match.snippet_start : match.snippet_end] == words
+
+
+def test_what_bytes_and_tokens_found_is_told_once_in_tokens(tmp_path: Path, tokenizer_path: Path) -> None:
     texts = ["The carouselwheel turns and the music plays on.", "Nothing."]
     tokens = _reader(tmp_path / "tokens", texts, tokenizer=tokenizer_path)
     plain = _reader(tmp_path / "bytes", texts)
@@ -104,8 +125,30 @@ def test_bytes_find_what_another_tokenization_hides(tmp_path: Path, tokenizer_pa
     assert both.corpora == [{"slug": "fair", "indexes": [tokens.digest, plain.digest]}]
     assert both.n_tokens == len(tokens.tokenizer.encode(text).ids)
     assert len({(span.start, span.end) for span in both.spans}) == len(both.spans)
+    tokenized = tokens.tokenizer.encode(text)
+    for span in both.spans:
+        first, last = span.token_start, span.token_start + span.length_tokens
+        assert text[tokenized.starts[first] : tokenized.ends[last - 1]].strip() == span.text
     shown = {match.document for span in both.spans for match in span.matches}
     assert {document.id for document in both.documents} == shown
+
+
+def test_rarity_is_of_tokens_also_where_bytes_alone_found_the_words(tmp_path: Path, tokenizer_path: Path) -> None:
+    texts = ["The supercarousel turns.", "Amusic plays on and on.", "Nothing."]
+    tokens = _reader(tmp_path / "tokens", texts, tokenizer=tokenizer_path)
+    plain = _reader(tmp_path / "bytes", texts)
+    text = "A carousel turns, music plays on."
+    by_tokens = trace_text(text, [SearchableCorpus("fair", [tokens])], parameters=ALL).spans
+    both = trace_text(text, [SearchableCorpus("fair", [plain]), SearchableCorpus("fete", [tokens])], parameters=ALL)
+    alone = {(span.start, span.end) for span in both.spans} - {(span.start, span.end) for span in by_tokens}
+    assert {text[start:end] for start, end in alone} & {"carousel turns", "music plays on."}
+    tokenized = tokens.tokenizer.encode(text)
+    for span in both.spans:
+        ids = tokenized.ids[span.token_start : span.token_start + span.length_tokens].tolist()
+        rarity = sum(math.log((int(tokens.unigram_counts[i]) or 0.5) / tokens.n_tokens) for i in ids)
+        assert span.unigram_logprob == pytest.approx(rarity, abs=1e-3)
+    of_bytes = trace_text(text, [SearchableCorpus("fair", [plain])], parameters=ALL).spans
+    assert max(span.length_tokens for span in of_bytes) > len(tokenized.ids) / 2, "bytes only where there is no other"
 
 
 def test_settings_in_tokens_mean_as_much_text_in_bytes(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from tests.tracer.engine.conftest import MakeReader
 from tracer.engine import Boundaries, CorpusDocument, IndexReader, RankBy, TraceParameters, build_index
 from tracer.engine.boundaries import TextBoundaries, find_boundaries
-from tracer.engine.spans import choose_spans, find_spans
+from tracer.engine.spans import TokenSpan, find_chosen_spans, find_spans
 from tracer.engine.tokens import TokenizedText
 
 Naive = list[tuple[int, int, int]]
@@ -48,7 +51,22 @@ def naive_spans(ids: list[int], documents: list[list[int]], bounds: TextBoundari
     return found
 
 
-@settings(max_examples=150, deadline=None)
+def choose_by_sorting(spans: list[TokenSpan], n_tokens: int, parameters: TraceParameters) -> list[TokenSpan]:
+    """Return the ceil(density · L) rarest or longest spans, in order of their start."""
+    assert parameters.density is not None
+    if parameters.rank_by is RankBy.RARITY:
+        ranked = sorted(spans, key=lambda span: (span.unigram_logprob, span.token_start))
+    else:
+        ranked = sorted(spans, key=lambda span: (-span.length_tokens, span.token_start))
+    return sorted(ranked[: math.ceil(parameters.density * n_tokens)], key=lambda span: span.token_start)
+
+
+def facts_of(span: TokenSpan) -> tuple[object, ...]:
+    """Return all of a span as values that compare."""
+    return (*list(vars(span).values())[:-1], [own.tolist() for own in span.ranges])
+
+
+@settings(max_examples=150)
 @given(
     texts=TEXTS,
     query=st.text(ALPHABET, min_size=1, max_size=40),
@@ -72,6 +90,10 @@ def test_find_spans_equals_naive_scan(
         fast = [(s.token_start, s.token_end, sum(s.counts)) for s in spans]
         encoded = [list(text.encode()) for text in texts]
         assert fast == naive_spans(tokens.ids.tolist(), encoded, bounds, minimum, cap)
+        for chosen in (replace(parameters, density=0.1), replace(parameters, density=0.3, rank_by=RankBy.LENGTH)):
+            expected = choose_by_sorting(spans, len(tokens.ids), chosen)
+            found = find_chosen_spans(tokens, bounds, [reader], chosen, len(tokens.ids))
+            assert [facts_of(span) for span in found] == [facts_of(span) for span in expected]
 
 
 def test_rarity_is_the_sum_of_unigram_log_probabilities(make_reader: MakeReader) -> None:
@@ -82,6 +104,17 @@ def test_rarity_is_the_sum_of_unigram_log_probabilities(make_reader: MakeReader)
     assert math.isclose(span.unigram_logprob, math.log(2 / 6) + math.log(2 / 6))
 
 
+def test_rarity_is_the_same_number_for_the_same_words(make_reader: MakeReader) -> None:
+    reader = make_reader(("abcdefgh", "hgfe", "cab"), as_bytes=True)
+    tokens = reader.tokenizer.encode("abcdefgh.abcdefgh.cab.abcdefgh")
+    bounds = find_boundaries("", tokens, reader.tokenizer, Boundaries.OLMOTRACE)
+    everywhere = TextBoundaries(np.ones(len(tokens.ids), bool), bounds.may_end | True, bounds.limits)
+    spans = find_spans(tokens, everywhere, [reader], TraceParameters())
+    rarities = [span.unigram_logprob for span in spans if span.length_tokens == 8]
+    logs = [math.log(int(reader.unigram_counts[i])) - math.log(reader.n_tokens) for i in b"abcdefgh"]
+    assert rarities == [functools.reduce(operator.add, logs)] * 3
+
+
 def test_counts_add_up_over_readers_and_shards(make_reader: MakeReader) -> None:
     one, two = make_reader(("abc", "abc", "abd"), 3, as_bytes=True), make_reader(("xabc",), as_bytes=True)
     tokens = TokenizedText(np.array(list(b"abc")), np.arange(3), np.arange(1, 4))
@@ -90,15 +123,17 @@ def test_counts_add_up_over_readers_and_shards(make_reader: MakeReader) -> None:
     assert span.counts == [2, 1]
 
 
-def test_choose_spans_keeps_the_rarest_or_longest_in_text_order(make_reader: MakeReader) -> None:
+def test_keeps_the_rarest_or_longest_in_text_order(make_reader: MakeReader) -> None:
     reader = make_reader(("the cat", "quixotic zebra", "the", "the", "a long common phrase of the cat"), as_bytes=True)
     text = "zebra the cat a long common phrase"
     tokens = reader.tokenizer.encode(text)
     bounds = find_boundaries(text, tokens, reader.tokenizer, Boundaries.CONTINUOUS)
     spans = find_spans(tokens, bounds, [reader], TraceParameters())
-    n_kept = math.ceil(0.05 * len(tokens.ids))
-    rarest = choose_spans(spans, len(tokens.ids), TraceParameters(density=0.05))
-    longest = choose_spans(spans, len(tokens.ids), TraceParameters(density=0.05, rank_by=RankBy.LENGTH))
+    n = len(tokens.ids)
+    n_kept = math.ceil(0.05 * n)
+    rarest = find_chosen_spans(tokens, bounds, [reader], TraceParameters(density=0.05), n)
+    by_length = TraceParameters(density=0.05, rank_by=RankBy.LENGTH)
+    longest = find_chosen_spans(tokens, bounds, [reader], by_length, n)
     assert len(rarest) == len(longest) == min(n_kept, len(spans))
     assert min(s.unigram_logprob for s in spans) in {s.unigram_logprob for s in rarest}
     assert max(s.length_tokens for s in spans) in {s.length_tokens for s in longest}

@@ -34,7 +34,7 @@ print("RESULT" + json.dumps({"counts": counts, "spans": spans}))
 def ask_stock_engine(reader: IndexReader, tmp_path: Path, counts: list[list[int]], ids: list[int]) -> dict[str, Any]:
     table = reader.tokenizer.token_bytes
     bow = tmp_path / "bow.txt"
-    bow.write_text("".join(f"{i}\n" for i, token in enumerate(table) if token[:1] == b" "))
+    bow.write_text("".join(f"{i}\n" for i, token in enumerate(table) if token[:1] in (b" ", b"\n")))
     job = {
         "folder": str(reader.folder),
         "dtype": {1: "u8", 2: "u16", 4: "u32"}[reader.manifest.token_width],

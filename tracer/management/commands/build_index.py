@@ -9,10 +9,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from tracer import build_progress, builds
+from tracer.build_requests import DEMONSTRATION
 from tracer.models import IndexBuild
 from webapp.commands import FairgroundCommand
 
-DEFAULT_TOKENIZER = Path(__file__).resolve().parents[3] / "webapp" / "demo" / "checkpoint" / "tokenizer.json"
 QUIET_S = 10.0
 
 
@@ -61,7 +61,7 @@ class Command(FairgroundCommand):
             raise CommandError("--fold-case needs --bytes: a tokenizer's vocabulary knows upper and lower case.")
         return builds.start_build(
             slug=options["slug"],
-            tokenizer=None if options["bytes"] else options["tokenizer"] or DEFAULT_TOKENIZER,
+            tokenizer=None if options["bytes"] else options["tokenizer"] or DEMONSTRATION,
             n_shards=options["shards"],
             folds_case=options["fold_case"],
         )

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,15 @@ from torch import Tensor
 
 from webapp.inference import layout
 from webapp.inference.card import ExpertCard, read_expert_card, read_json
+from webapp.inference.contributions import ContributionRecord
 from webapp.inference.errors import CheckpointError, TrainingError
+from webapp.inference.matrices import PARTS, digest_matrices
 from webapp.inference.training.export import new_folder, write_json
 from webapp.inference.training.model import ModelShape
 from webapp.inference.training.recipe import Contribution
 
 FORMAT = "fairground-expert-1"
 CONTRIBUTION_FILE, EXPERT_FILE = "contribution.json", "expert.safetensors"
-_PARTS = ("gate", "up", "down")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Declaration:
     """contribution.json: everything about an expert but its weights.
 
     `measured` maps "own" and "public" to the held-out loss in nats per token before and after training.
+    `weights_sha256` is written with the weights.
     """
 
     expert: ExpertCard
@@ -45,6 +47,12 @@ class Declaration:
     public_share: float
     seed: int
     measured: dict[str, list[float]]
+    weights_sha256: str = ""
+
+    def to_record(self, *, matrices_sha256: str, merged_at: str, merged_by: str) -> ContributionRecord:
+        """Return what is kept beside the merged weights."""
+        fields = asdict(self) | {"matrices_sha256": matrices_sha256, "merged_at": merged_at, "merged_by": merged_by}
+        return ContributionRecord(**fields.pop("expert"), **fields)
 
 
 def base_digest(path: Path) -> str:
@@ -62,15 +70,20 @@ def write_contribution(out: Path, contribution: Contribution, declaration: Decla
     tensors: dict[str, Tensor] = {}
     for layer, weights in enumerate(contribution.experts):
         root = f"model.layers.{layer}.mlp."
-        for part in _PARTS:
+        for part in PARTS:
             tensors[f"{root}expert.{part}_proj.weight"] = weights[f"{part}.weight"].to("cpu", dtype).contiguous()
         tensors[f"{root}gate.row"] = contribution.rows[layer].float().cpu().contiguous()
         tensors[f"{root}gate.public_row"] = contribution.public_rows[layer].float().cpu().contiguous()
     with new_folder(out) as folder:
         save_file(tensors, folder / EXPERT_FILE, metadata={"format": "pt"})
-        body = {"format": FORMAT, **asdict(declaration), "weights_sha256": _digest(folder / EXPERT_FILE)}
+        body = {"format": FORMAT, **asdict(replace(declaration, weights_sha256=_digest(folder / EXPERT_FILE)))}
         write_json(folder / CONTRIBUTION_FILE, body)
         (folder / "README.md").write_text(_card(declaration), encoding="utf-8")
+
+
+def sent_digest(contribution: Contribution, dtype: torch.dtype) -> str:
+    """Return the digest of the matrices of a contribution, in the dtype in which they are sent and merged."""
+    return digest_matrices(weights[f"{part}.weight"].to(dtype) for weights in contribution.experts for part in PARTS)
 
 
 def read_contribution(path: Path, base: Path, shape: ModelShape) -> tuple[Contribution, Declaration]:
@@ -89,7 +102,7 @@ def read_contribution(path: Path, base: Path, shape: ModelShape) -> tuple[Contri
     weights_file = path / EXPERT_FILE
     if not weights_file.is_file():
         raise CheckpointError(weights_file, "is missing; copy the whole folder")
-    if _digest(weights_file) != body.get("weights_sha256"):
+    if _digest(weights_file) != declaration.weights_sha256:
         raise CheckpointError(weights_file, f"is not the file that {CONTRIBUTION_FILE} declares; send it again")
     try:
         tensors = load_file(weights_file)
@@ -99,7 +112,7 @@ def read_contribution(path: Path, base: Path, shape: ModelShape) -> tuple[Contri
     layers = [f"model.layers.{layer}.mlp." for layer in range(shape.n_layers)]
     contribution = Contribution(
         declaration.expert.slug,
-        [{f"{p}.weight": tensors[f"{root}expert.{p}_proj.weight"].float() for p in _PARTS} for root in layers],
+        [{f"{p}.weight": tensors[f"{root}expert.{p}_proj.weight"].float() for p in PARTS} for root in layers],
         torch.stack([tensors[f"{root}gate.row"].float() for root in layers]),
         torch.stack([tensors[f"{root}gate.public_row"].float() for root in layers]),
         declaration.n_training_tokens,
@@ -132,6 +145,7 @@ def _read_declaration(file: Path, body: dict[str, Any]) -> Declaration:
         "public_share": (int, float),
         "seed": int,
         "measured": dict,
+        "weights_sha256": str,
     }
     for name, kind in kinds.items():
         if not isinstance(body.get(name), kind):

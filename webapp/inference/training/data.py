@@ -24,11 +24,20 @@ _SPLIT = (
 
 @dataclass(frozen=True)
 class TokenStream:
-    """One domain's tokens: documents joined by end-of-text, training and held-out."""
+    """One domain's tokens: documents joined by end-of-text, training and held-out.
+
+    `held_out_bytes` is the UTF-8 length of the held-out documents.
+    """
 
     domain: str
     training: Tensor
     held_out: Tensor
+    held_out_bytes: int
+
+    @property
+    def tokens_per_byte(self) -> float:
+        """Return what turns a loss per token into one per byte, which compares across tokenizers."""
+        return len(self.held_out) / self.held_out_bytes
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -67,17 +76,20 @@ def tokenize_domain(
     if end is None:
         raise TrainingError(f"The tokenizer has no {END_OF_TEXT!r} and the checkpoint names no end of text.")
     parts: dict[bool, list[Tensor]] = {False: [], True: []}
+    held_out_bytes = 0
     remaining = iter(texts)
     while batch := list(islice(remaining, BATCH_DOCUMENTS)):
         ids: dict[bool, list[int]] = {False: [], True: []}
         for text, encoding in zip(batch, tokenizer.encode_batch(batch, add_special_tokens=False), strict=True):
-            ids[is_held_out(text)] += [end, *encoding.ids]
+            is_kept = is_held_out(text)
+            ids[is_kept] += [end, *encoding.ids]
+            held_out_bytes += len(text.encode()) if is_kept else 0
         for part, some in ids.items():
             parts[part].append(torch.tensor(some, dtype=torch.int32))
     training, held_out = (torch.cat(parts[part] or [torch.empty(0, dtype=torch.int32)]) for part in (False, True))
     if len(training) < 3 or len(held_out) < 3:
         raise TrainingError(f"Domain {domain!r} has too few documents to hold some out. Give more text.")
-    return TokenStream(domain, training, held_out)
+    return TokenStream(domain, training, held_out, held_out_bytes)
 
 
 def sample_windows(tokens: Tensor, n_rows: int, length: int, generator: torch.Generator) -> Tensor:

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from webapp.inference.card import EXPERTS_FILE, CheckpointCard, ExpertCard, read_json
+from webapp.inference.contributions import ContributionRecord, write_contributions
 from webapp.inference.errors import CheckpointError
 from webapp.inference.reduce import COPIED_FILES, MAX_SHARD_BYTES, UNTUNED_ROUTER, write_shards
 from webapp.inference.training.data import END_OF_TEXT, PADDING
@@ -29,13 +30,15 @@ class Manifest:
     """What a checkpoint says of itself: its experts in router order, its card in Markdown.
 
     `untuned_rows` (layers, experts, width) are the router's rows from before tuning; with them
-    `opt_out_exact` must be false, since tuned rows were fitted to text of all domains.
+    `opt_out_exact` must be false, since tuned rows were fitted to text of all domains. `contributions` is what
+    owners sent.
     """
 
     experts: Sequence[ExpertCard]
     card: str
     opt_out_exact: bool = True
     untuned_rows: Tensor | None = None
+    contributions: Sequence[ContributionRecord] = ()
 
 
 @contextmanager
@@ -123,6 +126,7 @@ def _write(model: TrainingModel, manifest: Manifest, config: dict[str, Any], dty
     card = CheckpointCard(tuple(manifest.experts), manifest.opt_out_exact)
     (folder / EXPERTS_FILE).write_text(card.to_json(), encoding="utf-8")
     (folder / "README.md").write_text(manifest.card, encoding="utf-8")
+    write_contributions(folder, manifest.contributions)
     if manifest.untuned_rows is not None:
         names = [theirs for ours, theirs in tensor_names(model.shape) if ours.endswith(".router")]
         rows = zip(names, manifest.untuned_rows, strict=True)

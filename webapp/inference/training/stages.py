@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from webapp.inference.training.contribution import (
     base_digest,
     check_together,
     read_contribution,
+    sent_digest,
     write_contribution,
 )
 from webapp.inference.training.data import TokenStream, tokenize_domain, train_tokenizer
@@ -61,18 +63,28 @@ class Run:
 
 @dataclass(frozen=True)
 class Tables:
-    """Loss in nats per token by mask and domain, mean routing share by domain and expert, all experts on."""
+    """Loss in nats per token by mask and domain, mean routing share by domain and expert, all experts on.
+
+    `tokens_per_byte` of each domain's held-out text turns a loss into nats per byte.
+    """
 
     experts: list[str]
     domains: list[str]
     losses: list[tuple[str, list[float]]]
     routing: list[tuple[str, list[float]]]
+    tokens_per_byte: list[float]
 
     def to_markdown(self) -> str:
-        """Return both tables for people."""
+        """Return the tables for people."""
+        per_byte = [
+            (title, [loss * rate for loss, rate in zip(losses, self.tokens_per_byte, strict=True)])
+            for title, losses in self.losses
+        ]
         return (
             "Loss in nats per token on held-out documents (column: whose documents; lower is better):\n\n"
             f"{measure.markdown_table('enabled', self.domains, self.losses)}\n\n"
+            "The same in nats per byte of text, which compares across tokenizers:\n\n"
+            f"{measure.markdown_table('enabled', self.domains, per_byte)}\n\n"
             "Mean share of routing weight with all experts on (column: expert):\n\n"
             f"{measure.markdown_table('text of', self.experts, self.routing)}\n"
         )
@@ -142,8 +154,11 @@ def merge_experts(
     proxies: Mapping[str, Texts] | None = None,
     run: Run | None = None,
     card: str = "",
+    merged_by: str = "",
 ) -> None:
     """Join what owners sent into the new checkpoint `out`, whose shared weights are the base's, bit for bit.
+
+    What each owner declared is kept beside the weights, with the time and `merged_by`, who joins them.
 
     With `proxies`, text per domain, the router's rows are tuned on `PROXY_TOKENS` of each: opt-out is then
     no longer exact, and the rows from before are kept beside it. Raises `CheckpointError` and `TrainingError`.
@@ -170,7 +185,12 @@ def merge_experts(
         recipe.tune_router(model, tokens, budget, run.seed, run.report, state=state)
     experts = [read_checkpoint_card(base).experts[0], *(declaration.expert for declaration in declarations)]
     text = card or _merged_card(experts, declarations, is_tuned=untuned is not None)
-    export_on(base, model, Manifest(experts, text, untuned is None, untuned), out)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    records = [
+        declaration.to_record(matrices_sha256=sent_digest(sent, _dtype(base)), merged_at=now, merged_by=merged_by)
+        for sent, declaration in read
+    ]
+    export_on(base, model, Manifest(experts, text, untuned is None, untuned, records), out)
 
 
 def evaluate_experts(checkpoint: Path, domains: Mapping[str, Texts], *, device: str = "auto") -> Tables:
@@ -184,7 +204,8 @@ def evaluate_experts(checkpoint: Path, domains: Mapping[str, Texts], *, device: 
 def measure_experts(model: TrainingModel, experts: list[str], streams: list[TokenStream]) -> Tables:
     """Measure a model in memory."""
     losses = measure.loss_table(model, experts, streams)
-    return Tables(experts, [s.domain for s in streams], losses, measure.routing_table(model, streams))
+    rates = [stream.tokens_per_byte for stream in streams]
+    return Tables(experts, [s.domain for s in streams], losses, measure.routing_table(model, streams), rates)
 
 
 def _check_new(out: Path) -> None:

@@ -23,6 +23,7 @@ class Command(TrainingCommand):
         parser.add_argument("--base", required=True, help="the public checkpoint: a folder or a slug")
         parser.add_argument("--out", type=Path, required=True, help="a new folder")
         parser.add_argument("--proxy", nargs="+", default=[], metavar="NAME=FILE", help="public text like a domain's")
+        parser.add_argument("--by", default="", metavar="NAME", help="who joins them; kept beside the weights")
         add_run_options(parser, steps=300)
 
     def train(self, **options: Any) -> None:
@@ -34,5 +35,6 @@ class Command(TrainingCommand):
             options["out"],
             proxies=read_domains(options["proxy"]) or None,
             run=make_run(options, self.stderr.write),
+            merged_by=options["by"],
         )
         self.stdout.write(str(options["out"]))

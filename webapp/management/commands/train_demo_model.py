@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from webapp.demo.harvest import DEMO_CORPORA, harvest_corpus
+from webapp.demo.harvest import DEMO_CORPORA, MAX_CORPUS_CHARACTERS, harvest_corpus
 from webapp.inference.card import ExpertCard
 from webapp.management.training import TrainingCommand
 
@@ -28,24 +28,27 @@ class Command(TrainingCommand):
         parser.add_argument("--work", type=Path, required=True, help="keeps what the stages hand on")
         parser.add_argument("--base-steps", type=int, default=3000)
         parser.add_argument("--expert-steps", type=int, default=800)
+        parser.add_argument("--rows", type=int, default=32, help="windows in a batch")
+        parser.add_argument(
+            "--max-characters", type=int, default=MAX_CORPUS_CHARACTERS, help="of each corpus; fewer train sooner"
+        )
         parser.add_argument("--seed", type=int, default=20)
         parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
     def train(self, **options: Any) -> None:
         from webapp.inference.training.demo import DemoPlan, train_demo
 
-        if min(options["base_steps"], options["expert_steps"]) < 1:
-            raise CommandError("every stage needs at least one step")
+        if min(options["base_steps"], options["expert_steps"], options["rows"]) < 1:
+            raise CommandError("every stage needs at least one step of one row")
         plan = DemoPlan(
             base_steps=options["base_steps"],
             expert_steps=options["expert_steps"],
+            rows=options["rows"],
             seed=options["seed"],
             device=options["device"],
         )
         experts = demo_experts()
-        texts = {
-            expert.slug: [document["text"] for document in harvest_corpus(str(expert.corpus))] for expert in experts
-        }
+        texts = {expert.slug: _texts(str(expert.corpus), options["max_characters"]) for expert in experts}
         work: Path = options["work"]
         result = work / "checkpoint"
         shutil.rmtree(result, ignore_errors=True)
@@ -54,6 +57,10 @@ class Command(TrainingCommand):
         for file in result.iterdir():
             file.replace(options["out"] / file.name)
         self.stdout.write(tables)
+
+
+def _texts(corpus: str, max_characters: int) -> list[str]:
+    return [document["text"] for document in harvest_corpus(corpus, max_characters=max_characters)]
 
 
 def demo_experts() -> list[ExpertCard]:

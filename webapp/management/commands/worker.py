@@ -1,7 +1,12 @@
-"""`manage.py worker QUEUE`: a Celery worker with the pool that its queue needs."""
+"""`manage.py worker QUEUE`: a Celery worker with the pool that its queue needs.
+
+Django's checks would load every view, which no job needs; `manage.py check` and `doctor` do them. For the same
+reason the worker is made by Celery's class and not by its command line.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
@@ -10,6 +15,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.celery import app
+from webapp.leaving import leave
 from webapp.warm_up import warm_up_beside
 
 #: Pool and number of jobs at once. The model's engine batches threads; it must never be forked.
@@ -24,6 +30,7 @@ class Command(BaseCommand):
     """Run jobs of one queue until told to stop."""
 
     help = "Run the jobs of one queue: trace, build, model (one per GPU or machine) or rank."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("queue", choices=sorted(POOLS))
@@ -47,9 +54,13 @@ class Command(BaseCommand):
                 raise CommandError(f"--resident-experts is for the queue model; {queue} loads no weights.")
             settings.RESIDENT_EXPERTS = [slug for slug in options["resident_experts"].split(",") if slug]
         name = f"{queue}{'-' + options['name'] if options['name'] else ''}@{socket.gethostname()}"
-        arguments = ["--queues", queue, "--pool", pool, "--concurrency", str(wanted), "--hostname", name]
         if queue in WARM_UPS:
             # A forked process loads for itself: what was loaded before the fork may hold locks.
             began = worker_process_init if pool == "prefork" else worker_ready
             began.connect(lambda **_: warm_up_beside((WARM_UPS[queue],)), weak=False)
-        app.worker_main(["worker", *arguments, "--without-gossip", "--without-mingle"])
+        os.environ["CELERY_SKIP_CHECKS"] = "1"
+        worker = app.Worker(
+            queues=queue, pool_cls=pool, concurrency=wanted, hostname=name, without_gossip=True, without_mingle=True
+        )
+        worker.start()
+        leave(worker.exitcode)
