@@ -16,9 +16,9 @@ from tracer.models import Trace, TraceBatch
 from tracer.presentation import present_trace
 from webapp.errors import BadInputError
 from webapp.jobs import FINAL, JobStatus
-from webapp.late_commits import without_waiting
 from webapp.ownership import NOBODY, Author, Visibility, find_own, find_readable, ownership
 from webapp.queueing import enqueue_on_commit, requeue_jobs
+from webapp.signs_of_life import signs_of_life
 from webapp.text import storable
 
 MAX_TEXTS = 1000
@@ -87,10 +87,11 @@ def run_batch(batch_id: uuid.UUID | str) -> None:
         batch.save()
     rows = TraceBatch.objects.filter(pk=batch.pk)
     unfinished = Trace.objects.filter(batch=batch).exclude(status__in=FINAL)
-    for trace_id in unfinished.order_by("number").values_list("pk", flat=True):
-        services.run_trace(trace_id, is_part=True)
-        if not without_waiting(rows).update(heartbeat_at=timezone.now()):
-            return  # deleted meanwhile
+    with signs_of_life(batch):
+        for trace_id in unfinished.order_by("number").values_list("pk", flat=True):
+            services.run_trace(trace_id, is_part=True)
+            if not rows.exists():
+                return  # deleted meanwhile
     rows.update(status=JobStatus.DONE, finished_at=timezone.now())  # which waits until all of them are on the disk
 
 

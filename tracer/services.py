@@ -38,6 +38,7 @@ from webapp.late_commits import without_waiting
 from webapp.ownership import NOBODY, Author, Visibility, find_own, find_readable, ownership, share_own
 from webapp.prepared import prepared
 from webapp.queueing import check_waiting, enqueue_on_commit, requeue_jobs
+from webapp.signs_of_life import signs_of_life
 from webapp.text import storable, storable_json
 from webapp.waiting import note_end
 
@@ -284,7 +285,8 @@ def run_trace(trace_id: uuid.UUID | str, *, is_part: bool = False) -> None:
     if not _start(trace):
         return
     try:
-        result = compute_trace(trace)
+        with signs_of_life(trace):
+            result = compute_trace(trace)
     except EngineError as error:
         log.warning("trace failed", trace=str(trace.id), error=str(error))
         _finish(trace, JobStatus.FAILED, str(error))

@@ -23,6 +23,7 @@ from tracer.overlap import MeasuredOverlap, has_indexes, measure_overlap
 from webapp.away import AWAY
 from webapp.jobs import JobStatus
 from webapp.queueing import enqueue_on_commit, requeue_jobs
+from webapp.signs_of_life import signs_of_life
 from webapp.transparency.services import append_entry
 
 log = structlog.get_logger(__name__)
@@ -65,7 +66,8 @@ def run_overlap(job_id: int | str) -> None:
         return
     found: MeasuredOverlap | str
     try:
-        found = _measure(job.battle) if job.n_starts <= MAX_STARTS else "failed"
+        with signs_of_life(job):
+            found = _measure(job.battle) if job.n_starts <= MAX_STARTS else "failed"
     except Unmeasured as reason:
         found = str(reason)
     except AWAY as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from django.utils import timezone
 
 from tests.looks import look_twice
 from tests.tracer.conftest import MakeCorpus, make_corpus, tokenizer_path
-from webapp.inference import FinishReason, GenerationHandle, GenerationRequest
+from webapp import signs_of_life
+from webapp.inference import FinishReason, GenerationHandle, GenerationRequest, InferenceError
 from webapp.jobs import JobStatus
 from webapp.ownership import Author
 from webapp.playground import making, services
@@ -198,16 +200,21 @@ def test_answer_that_waits_in_the_engine_is_stopped_when_asked(
 def test_signs_of_life_are_given_while_nothing_comes(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services.add_checkpoint(slug="tiny", path=tiny_path)
     generation = services.start_generation(prompt="Return a", max_tokens=2)
-    set_running(generation, silent_for_s=500)
-    long_ago = Generation.objects.get().heartbeat_at
-    monkeypatch.setattr(making, "HEARTBEAT_S", 0.01)
-    with making._signs_of_life(generation):
-        given = False
-        for _ in range(2000):
-            given = Generation.objects.get().heartbeat_at > long_ago
-            if given:
-                break
-    assert given
+    monkeypatch.setattr(signs_of_life, "EVERY_S", 0.01)
+    before: list[datetime] = []
+
+    def load(checkpoint: Checkpoint, experts: list[str]) -> None:
+        before.append(Generation.objects.get().heartbeat_at)
+        end = time.monotonic() + 60
+        while Generation.objects.get().heartbeat_at == before[0]:
+            assert time.monotonic() < end, "no life was shown"
+        raise InferenceError("It could not be loaded.")
+
+    monkeypatch.setattr("webapp.playground.engines.engine_for", load)
+    services.run_generation(generation.id)
+    generation.refresh_from_db()
+    assert (generation.status, generation.error) == ("failed", "It could not be loaded.")
+    assert generation.heartbeat_at > before[0]
 
 
 def test_waiting_answer_whose_message_waits_is_left_alone(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from django.conf import settings
-from django.db import DatabaseError, connections, transaction
+from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -38,13 +34,13 @@ from webapp.playground.live import INTERVAL_S
 from webapp.playground.models import Generation
 from webapp.playground.turns import client_of, whose_turn
 from webapp.queueing import enqueue_on_commit
+from webapp.signs_of_life import signs_of_life
 from webapp.text import storable
 
 log = structlog.get_logger(__name__)
 MAX_STARTS = 2
 CANCEL_POLL_S = 0.2
 TOGETHER_S = 0.05
-HEARTBEAT_S = 10.0
 MADE = (
     "text",
     "token_ids",
@@ -83,7 +79,7 @@ def run_in_turn(generation_id: uuid.UUID | str) -> None:
 
 def _make(generation: Generation) -> None:
     try:
-        with _signs_of_life(generation):
+        with signs_of_life(generation):
             handle = engines.engine_for(generation.checkpoint, generation.experts).submit(_request(generation))
             tokens, finish = _relay(generation, handle)
     except InferenceError as error:
@@ -121,29 +117,6 @@ def _claim(generation_id: uuid.UUID | str) -> Generation | None:
             return generation
     _fail(generation, message)
     return None
-
-
-@contextmanager
-def _signs_of_life(generation: Generation) -> Iterator[None]:
-    """Note now and then that the worker lives, also while it loads a large checkpoint or waits for its turn."""
-    is_over = threading.Event()
-
-    def beat() -> None:
-        while not is_over.wait(min(HEARTBEAT_S, settings.STALE_AFTER_S / 4)):
-            try:
-                Generation.objects.filter(pk=generation.pk).update(heartbeat_at=timezone.now())
-            except DatabaseError:
-                log.warning("no sign of life could be written", generation=str(generation.id), exc_info=True)
-            finally:
-                connections.close_all()
-
-    beats = threading.Thread(target=beat, name="signs-of-life", daemon=True)
-    beats.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        beats.join()
 
 
 def _request(generation: Generation) -> GenerationRequest:
