@@ -2,7 +2,8 @@
 
 Django's own gives each middleware two hops through the thread pool, starts a thread and two tasks for each request,
 and hops again for its signals, which together cost more than most views. Asynchronous views, which stream, keep
-Django's way. Synchronous ones pass a gate, except those by which the operator looks after an overloaded process.
+Django's way. Synchronous ones pass a gate; those by which the operator looks after an overloaded process have a gate
+and threads of their own, so that neither kind waits for the other.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from webapp.gate import Gate
 from webapp.problems import overloaded
 from webapp.waiting import MAX_WAITERS
 
-UNGATED = ("/health/", "/metrics")
-#: Threads for those who need not pass the gate.
-N_UNGATED = 8
+OPERATING = ("/health/", "/metrics")
+#: Threads of the operator's requests, and how many of them may wait for one.
+N_OPERATING = 8
+N_OPERATING_WAITING = 56
 #: Bytes of a file that are read by one hop.
 PIECE = 1 << 16
 Scope = dict[str, Any]
@@ -55,8 +57,10 @@ class OneHopHandler(ASGIHandler):
         self._synchronous = _SynchronousHandler()
         self._synchronous.load_middleware(is_async=False)
         self._gate = gate or Gate()
+        self._operating_gate = Gate(N_OPERATING, N_OPERATING_WAITING)
         # Threads are kept: starting one, with its own objects for the database, costs as much as a query.
-        self._threads = ThreadPoolExecutor(self._gate.n_places + MAX_WAITERS + N_UNGATED, "request")
+        self._threads = ThreadPoolExecutor(self._gate.n_places + MAX_WAITERS, "request")
+        self._operating_threads = ThreadPoolExecutor(N_OPERATING, "operating")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -82,23 +86,19 @@ class OneHopHandler(ASGIHandler):
                 await self.send_response(response, send)
 
     async def _response_of(self, request: HttpRequest, scope: Scope) -> HttpResponseBase:
-        if request.path_info.startswith(UNGATED):
-            return await self._in_thread(self._answer, request, scope)
-        if not self._gate.try_enter():
+        is_operating = request.path_info.startswith(OPERATING)
+        gate = self._operating_gate if is_operating else self._gate
+        threads = self._operating_threads if is_operating else self._threads
+        if not gate.try_enter():
             return overloaded(request)
         try:
-            return await self._in_thread(self._in_turn, request, scope)
+            run = contextvars.copy_context().run
+            return await asyncio.get_running_loop().run_in_executor(threads, run, self._in_turn, gate, request, scope)
         finally:
-            self._gate.leave()
+            gate.leave()
 
-    async def _in_thread(
-        self, answer: Callable[[HttpRequest, Scope], HttpResponseBase], request: HttpRequest, scope: Scope
-    ) -> HttpResponseBase:
-        run = contextvars.copy_context().run
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run, answer, request, scope)
-
-    def _in_turn(self, request: HttpRequest, scope: Scope) -> HttpResponseBase:
-        with self._gate.running():
+    def _in_turn(self, gate: Gate, request: HttpRequest, scope: Scope) -> HttpResponseBase:
+        with gate.running():
             return self._answer(request, scope)
 
     def _answer(self, request: HttpRequest, scope: Scope) -> HttpResponseBase:

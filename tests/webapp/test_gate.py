@@ -14,7 +14,7 @@ from django.urls import path
 from django.views import View
 
 from webapp.gate import Gate, stepped_out
-from webapp.one_hop import OneHopHandler
+from webapp.one_hop import N_OPERATING, N_OPERATING_WAITING, OneHopHandler
 
 release = threading.Event()
 counter = threading.Lock()
@@ -30,13 +30,23 @@ class Slow(View):
         with counter:
             running += 1
             most = max(most, running)
-        release.wait(10)
+        release.wait(60)
         with counter:
             running -= 1
         return HttpResponse("done")
 
 
-urlpatterns = [path("slow/", Slow.as_view()), path("api/v1/slow/", Slow.as_view()), path("health/live", Slow.as_view())]
+def quick(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("done")
+
+
+urlpatterns = [
+    path("slow/", Slow.as_view()),
+    path("api/v1/slow/", Slow.as_view()),
+    path("health/slow", Slow.as_view()),
+    path("quick/", quick),
+    path("health/quick", quick),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -60,18 +70,27 @@ async def ask(handler: OneHopHandler, address: str) -> tuple[int, dict[bytes, by
     }
     line = ApplicationCommunicator(handler, scope)
     await line.send_input({"type": "http.request", "body": b""})
-    start = await line.receive_output(10)
-    body = await line.receive_output(10)
-    await line.wait()
+    start = await line.receive_output(60)
+    body = await line.receive_output(60)
+    await line.wait(60)
     return start["status"], dict(start["headers"]), body["body"]
+
+
+async def until_full(gate: Gate, n_running: int) -> None:
+    """Wait until all places are taken and as many requests run as may."""
+    for _ in range(6000):
+        if gate._n_inside == gate.n_places and running == n_running:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{gate._n_inside} of {gate.n_places} are inside, {running} run")
 
 
 @pytest.mark.parametrize("address", ["/slow/", "/api/v1/slow/"])
 def test_what_is_above_is_refused_and_the_rest_answered_in_turn(address: str) -> None:
     async def crowd() -> list[tuple[int, dict[bytes, bytes], bytes]]:
-        handler = OneHopHandler(Gate(max_running=2, max_waiting=3))
+        handler = OneHopHandler(gate := Gate(max_running=2, max_waiting=3))
         inside = [asyncio.create_task(ask(handler, address)) for _ in range(5)]
-        await asyncio.sleep(0.3)
+        await until_full(gate, 2)
         refused = [await ask(handler, address) for _ in range(3)]
         assert [status for status, _, _ in refused] == [503] * 3
         assert all(int(headers[b"Retry-After"]) > 0 for _, headers, _ in refused)
@@ -86,17 +105,31 @@ def test_what_is_above_is_refused_and_the_rest_answered_in_turn(address: str) ->
 
 
 def test_health_is_told_when_everything_is_full() -> None:
-    async def crowd() -> int:
-        handler = OneHopHandler(Gate(max_running=1, max_waiting=0))
-        inside = asyncio.create_task(ask(handler, "/slow/"))
-        await asyncio.sleep(0.2)
-        health = asyncio.create_task(ask(handler, "/health/live"))
-        await asyncio.sleep(0.2)
+    async def crowd() -> None:
+        handler = OneHopHandler(gate := Gate(max_running=1, max_waiting=2))
+        inside = [asyncio.create_task(ask(handler, "/slow/")) for _ in range(3)]
+        await until_full(gate, 1)
+        assert (await ask(handler, "/quick/"))[0] == 503
+        assert (await ask(handler, "/health/quick"))[0] == 200
         release.set()
-        await inside
-        return (await health)[0]
+        await asyncio.gather(*inside)
 
-    assert asyncio.run(crowd()) == 200
+    asyncio.run(crowd())
+
+
+def test_a_flood_of_questions_for_health_is_refused_and_others_are_answered() -> None:
+    async def crowd() -> None:
+        handler = OneHopHandler()
+        flood = [asyncio.create_task(ask(handler, "/health/slow")) for _ in range(N_OPERATING + N_OPERATING_WAITING)]
+        await until_full(handler._operating_gate, N_OPERATING)
+        assert (await ask(handler, "/health/quick"))[0] == 503
+        assert (await ask(handler, "/quick/"))[0] == 200
+        release.set()
+        assert {status for status, _, _ in await asyncio.gather(*flood)} == {200}
+        assert (await ask(handler, "/health/quick"))[0] == 200
+
+    asyncio.run(crowd())
+    assert most == N_OPERATING
 
 
 def test_who_waits_for_others_leaves_its_turn_to_them() -> None:
