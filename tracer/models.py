@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from tracer.engine.tokens import FOLDED_BYTES, PLAIN_BYTES
 from tracer.remote_client import RemoteServer
-from webapp.identifiers import uuid7
+from webapp.identifiers import slug_of_name, uuid7
 from webapp.jobs import FINAL, Job, JobQuerySet
 from webapp.ownership import Owned, OwnedManager
 
@@ -80,6 +80,11 @@ class Corpus(models.Model):
     def get_absolute_url(self) -> str:
         """Return the address of the corpus's page."""
         return reverse("tracer:corpus-detail", args=[self.slug])
+
+    @property
+    def owner_slug(self) -> str:
+        """Return what stands for its owner in addresses."""
+        return slug_of_name(self.owner)
 
     @property
     def is_here(self) -> bool:

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from arena.services import roster
 from arena.services.seasons import open_season
 from tests.owners.conftest import API, PAGE, TODAY, add_day
+from tests.tracer.conftest import MakeCorpus, make_corpus, tokenizer_path
 from webapp.identifiers import slug_of_name
 from webapp.owners.charts import BARS, HEIGHT, TOP, day_plot
 from webapp.playground.expert_days import DayFigures
 from webapp.playground.models import Checkpoint, Expert, ExpertDay
 
+__all__ = ["make_corpus", "tokenizer_path"]  # fixtures
 People = Callable[[str], Client]
 FIRST = date(2026, 3, 1)
 
@@ -125,3 +127,14 @@ def test_contestants_of_the_expert_are_named_and_secret_ones_are_not(people: Peo
         assert ("The hidden" in page) is (name == "curator")
         assert "these contestants are paused: The with-web" in page
         assert "The without" not in page
+
+
+def test_corpora_and_documents_lead_to_their_owner(make_corpus: MakeCorpus, client: Client) -> None:
+    corpus = make_corpus("prose")
+    page = client.get(corpus.get_absolute_url()).content.decode()
+    address = f"/owners/{slug_of_name(corpus.owner)}/"
+    assert f'<a href="{address}">{corpus.owner}</a>' in page
+    assert corpus.get_absolute_url() in client.get(address).content.decode()
+    documents = re.findall(r'href="(/documents/[^"]+)"', page)
+    assert documents
+    assert address in client.get(documents[0]).content.decode()
