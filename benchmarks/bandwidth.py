@@ -1,13 +1,13 @@
 """Tokens/s of one request as a share of what the memory's bandwidth allows, at several sizes.
 
     python -m benchmarks.bandwidth [--size 60M]… [--dtype bfloat16] [--threads 1] [--tokens 64] [--rounds 3]
+        [--multiply torch]
 
 One token of one request reads every weight that it uses once: the limit is the measured bandwidth
 divided by these bytes (keys and values added). The bandwidth is the best rate at which any of three readers
 goes through a gigabyte here, with the same threads, measured anew beside every size. The dtype is
-bfloat16 where the CPU multiplies it (avx512_bf16 or amx), else float32. Every product has a fixed cost
-of about 10 µs in oneDNN, so that many small layers reach less than few wide ones of the same size: what
-the products alone reach, with nothing between them, is printed beside it. A model that fits into the
+bfloat16 where the CPU multiplies it (avx512_bf16 or amx), else float32. What the products alone reach,
+each called from Python, with nothing between them, is printed beside it. A model that fits into the
 caches may pass the limit.
 """
 
@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.random_checkpoints import SIZES, make_random_checkpoint
 from webapp.inference import GenerationRequest, InferenceEngine, LoadedCheckpoint, load_checkpoint
+from webapp.inference.linear import WAYS
 
 PROMPT = "Return a new array"
 MUST_REACH, FROM_PARAMETERS = 0.60, 60e6
@@ -91,7 +92,7 @@ def products_per_second(checkpoint: LoadedCheckpoint, seconds: float = 1.0) -> f
 def measure(name: str, folder: Path, arguments: argparse.Namespace) -> None:
     dtype = getattr(torch, arguments.dtype)
     path = make_random_checkpoint(folder, SIZES[name], dtype)
-    checkpoint = load_checkpoint(path, dtype=arguments.dtype, device="cpu")
+    checkpoint = load_checkpoint(path, dtype=arguments.dtype, device="cpu", multiply=arguments.multiply)
     checkpoint.eos_token_ids = frozenset()
     n_bytes = bytes_per_token(checkpoint, len(PROMPT) + arguments.tokens // 2)
     shares, rates, bandwidths, bare = [], [], [], []
@@ -122,10 +123,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--multiply", choices=WAYS, default="auto")
     arguments = parser.parse_args()
     arguments.dtype = arguments.dtype or ("bfloat16" if cpu_multiplies_bfloat16() else "float32")
     torch.set_num_threads(arguments.threads)
-    print(f"{arguments.dtype}, {arguments.threads} thread(s), batch 1, load {os.getloadavg()[0]:.1f}", flush=True)
+    print(
+        f"{arguments.dtype}, products {arguments.multiply}, {arguments.threads} thread(s), batch 1, load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
     for name in arguments.size or list(SIZES)[:-1]:
         with tempfile.TemporaryDirectory() as folder:
             measure(name, Path(folder) / "random", arguments)

@@ -1,6 +1,7 @@
 """Eight requests with eight masks in one engine, against transformers `generate` one after another.
 
     python -m benchmarks.generate [--size 12M] [--size 60M] [--checkpoint FOLDER] [--tokens 64] [--rounds 5]
+        [--multiply torch]
 
 transformers runs each request on a checkpoint from which the disabled experts were
 physically removed, in its fastest mode for decoding on this machine (grouped_mm); both
@@ -34,6 +35,7 @@ from webapp.inference import (
     load_checkpoint,
     reduce_checkpoint,
 )
+from webapp.inference.linear import WAYS
 
 PROMPT = "Return a new array with the same shape and type as the given array, and raise "
 MUST_REACH = {"12M": 6.0, "60M": 4.5}
@@ -92,7 +94,7 @@ def rates_in_turn(ways: dict[str, Callable[[], int]], n_rounds: int) -> dict[str
 
 
 def measure(name: str, path: Path, folder: Path, arguments: argparse.Namespace) -> None:
-    checkpoint = load_checkpoint(path, dtype=arguments.dtype, device="cpu")
+    checkpoint = load_checkpoint(path, dtype=arguments.dtype, device="cpu", multiply=arguments.multiply)
     checkpoint.eos_token_ids = frozenset()
     masks = eight_masks(checkpoint)
     full = [tuple(checkpoint.expert_slugs)] * 8
@@ -125,6 +127,7 @@ def measure(name: str, path: Path, folder: Path, arguments: argparse.Namespace) 
     size = f"{name}: {checkpoint.n_parameters / 1e6:.1f} M parameters"
     print(
         f"{size}, {len(ids)} + {n} tokens, {arguments.threads} thread(s), {arguments.dtype}, "
+        f"products {checkpoint.decoder.way}, "
         f"load {os.getloadavg()[0]:.1f}"
     )
     report("eight requests, eight masks", rates, "eight masks", MUST_REACH.get(name))
@@ -160,6 +163,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--multiply", choices=WAYS, default="auto")
     arguments = parser.parse_args()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()

@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from tests.inference.tiny import make_checkpoint
 from webapp.inference import InferenceEngine, LoadedCheckpoint, load_checkpoint
+from webapp.inference.linear import pick_way
 
 transformers_logging.disable_progress_bar()
 
@@ -28,9 +29,18 @@ def checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def multiply(request: pytest.FixtureRequest) -> str:
+    """Both ways of multiplying, where the machine has both."""
+    way = str(request.param)
+    if way == "compiled" and pick_way("auto", torch.float32, torch.device("cpu")) != way:
+        pytest.skip("products cannot be compiled here")
+    return way
+
+
 @pytest.fixture
-def checkpoint(checkpoint_path: Path) -> LoadedCheckpoint:
-    return load_checkpoint(checkpoint_path)
+def checkpoint(checkpoint_path: Path, multiply: str) -> LoadedCheckpoint:
+    return load_checkpoint(checkpoint_path, multiply=multiply)
 
 
 @pytest.fixture

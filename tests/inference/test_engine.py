@@ -24,7 +24,7 @@ from webapp.inference import (
     UnknownExpertError,
     load_checkpoint,
 )
-from webapp.inference.decoder import Segment
+from webapp.inference.decoder import ExpertWeights, Segment
 from webapp.inference.linear import make_linear
 
 ALL = frozenset(EXPERTS)
@@ -221,8 +221,11 @@ def test_submit_after_close_is_refused_and_close_cancels(checkpoint: LoadedCheck
 
 
 def test_nan_logits_fail_one_request_and_leave_no_trace(checkpoint: LoadedCheckpoint) -> None:
-    for layer in checkpoint.decoder.weights.layers:
-        layer.down[3] = make_linear(torch.full((32, 24), float("nan")))
+    decoder = checkpoint.decoder
+    bad_matrix = make_linear(torch.full((32, 24), float("nan")), way=decoder.way)
+    decoder.restore(
+        3, [ExpertWeights(layer.router_rows[3], layer.gate_up[3], bad_matrix) for layer in decoder.weights.layers]
+    )
     good = [sampled(seed, experts=frozenset(["public", "web"]), max_tokens=40) for seed in range(6)]
     with InferenceEngine(checkpoint, max_rows=3) as engine:
         alone = [engine.submit(request).result().token_ids for request in good]
@@ -286,8 +289,10 @@ def test_clients_take_turns_when_one_has_queued_many(checkpoint: LoadedCheckpoin
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_logits_are_the_same_to_the_last_bit_whatever_else_is_in_the_batch(checkpoint_path: Path, dtype: str) -> None:
-    checkpoint = load_checkpoint(checkpoint_path, dtype=dtype)
+def test_logits_are_the_same_to_the_last_bit_whatever_else_is_in_the_batch(
+    checkpoint_path: Path, dtype: str, multiply: str
+) -> None:
+    checkpoint = load_checkpoint(checkpoint_path, dtype=dtype, multiply=multiply)
     decoder = checkpoint.decoder
     cache = decoder.new_cache(64 * 64)
     texts = [TEXT[start : start + 2 + 17 * start] for start in range(9)]

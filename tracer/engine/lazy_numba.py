@@ -12,8 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 PACKAGE = "tracer.engine"
 _lock = threading.Lock()
@@ -66,22 +65,6 @@ def load() -> None:
 
 
 def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    import numba
+    from webapp.compiling import compiled  # imports numba
 
-    try:
-        made: Any = numba.njit(**options)(function)
-    except RuntimeError:  # numba has no folder for its cache
-        made = numba.njit(**{**options, "cache": False})(function)
-    for name in ("load_overload", "save_overload"):
-        setattr(made._cache, name, _or_nothing(getattr(made._cache, name)))
-    return cast(Callable[..., Any], made)
-
-
-def _or_nothing(use_cache: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a cache that is full, gone or somebody else's cost a compilation and not the search."""
-
-    def use(*arguments: Any) -> Any:
-        with suppress(OSError):
-            return use_cache(*arguments)
-
-    return use
+    return compiled(function, options)

@@ -26,8 +26,8 @@ from webapp.inference.decoder import (
     working_dtype,
 )
 from webapp.inference.errors import CheckpointError
-from webapp.inference.linear import Linear, WithheldLinear, make_linear, make_router
-from webapp.inference.placement import check_memory, pick_device, pick_dtype
+from webapp.inference.linear import Linear, WithheldLinear, make_linear, make_router, pick_way
+from webapp.inference.placement import check_memory, give_back_memory, pick_device, pick_dtype
 from webapp.inference.text_files import eos_token_ids, read_tokenizer
 
 
@@ -61,8 +61,7 @@ class LoadedCheckpoint:
         """Take an expert out of memory. Not while a forward pass runs."""
         self.decoder.withhold(self.expert_slugs.index(slug))
         self.withheld |= {slug}
-        if self.decoder.device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back_memory(self.decoder.device)
 
     def restore(self, slug: str, layers: Sequence[ExpertWeights]) -> None:
         """Put an expert of `read_expert` back into memory. Not while a forward pass runs."""
@@ -96,6 +95,7 @@ def load_checkpoint(
     resident_experts: Sequence[str] | None = None,
     withheld_experts: Collection[str] = (),
     experts_file: Path | None = None,
+    multiply: str = "auto",
     announce: Announce = say_nothing,
 ) -> LoadedCheckpoint:
     """Read a checkpoint folder; with `resident_experts`, only these experts' weights.
@@ -105,8 +105,9 @@ def load_checkpoint(
     needed before any weight is read.
 
     dtype "auto" is float32 on the CPU (bfloat16 above 500 million parameters) and
-    bfloat16 on CUDA. Raises CheckpointError, with the file and the reason, before any
-    weight is read when files, tensors or memory are missing.
+    bfloat16 on CUDA. `multiply` is "auto", "compiled" or "torch" (`linear.pick_way`).
+    Raises CheckpointError, with the file and the reason, before any weight is read when
+    files, tensors or memory are missing.
     """
     path = Path(path)
     if not path.is_dir():
@@ -130,8 +131,12 @@ def load_checkpoint(
     )
     check_memory(path, memory, target, announce)
     digest = checkpoint_digest(path, experts_file)
+    try:
+        way = pick_way(multiply, torch_dtype, target)
+    except ValueError as error:
+        raise CheckpointError(path, f"cannot be loaded as asked: {error}") from error
     with ExitStack() as stack:
-        source = _Source(stack, stored, torch_dtype, target)
+        source = _Source(stack, stored, torch_dtype, target, way)
         try:
             weights = _read_weights(config, source, indices, [card.slugs[index] in withheld for index in indices])
         except (SafetensorError, OSError) as error:
@@ -147,7 +152,7 @@ def load_checkpoint(
         eos_token_ids=eos_token_ids(path, config.eos_token_id, config.model.vocab_size),
         memory=memory,
         config=config,
-        decoder=Decoder(_decoder_shape(config.model, len(indices)), weights),
+        decoder=Decoder(_decoder_shape(config.model, len(indices)), weights, way),
         experts_file=experts_file,
         withheld=withheld,
     )
@@ -163,7 +168,7 @@ def read_expert(checkpoint: LoadedCheckpoint, slug: str) -> list[ExpertWeights]:
         raise CheckpointError(path, "was changed since it was loaded; restart the worker")
     stored = layout.stored_tensors(path)
     with ExitStack() as stack:
-        source = _Source(stack, stored, decoder.dtype, decoder.device)
+        source = _Source(stack, stored, decoder.dtype, decoder.device, decoder.way)
         index = checkpoint.card.slugs.index(slug)
         try:
             return [source.read_expert(layer, index) for layer in range(decoder.shape.n_layers)]
@@ -175,9 +180,15 @@ class _Source:
     """Tensors by name, each read straight from its file to the device."""
 
     def __init__(
-        self, stack: ExitStack, stored: dict[str, layout.StoredTensor], dtype: torch.dtype, device: torch.device
+        self,
+        stack: ExitStack,
+        stored: dict[str, layout.StoredTensor],
+        dtype: torch.dtype,
+        device: torch.device,
+        way: str,
     ) -> None:
         self._stored = stored
+        self._way = way
         self._dtype, self._device = dtype, device
         files = {tensor.file for tensor in stored.values()}
         self._open = {file: stack.enter_context(safe_open(file, "pt")) for file in files}
@@ -189,16 +200,19 @@ class _Source:
         """A norm's weights, in the dtype in which the decoder works between products."""
         return self.read(f"{name}.weight").to(working_dtype(self._dtype, self._device))
 
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        return make_linear(weight, bias, way=self._way)
+
     def read_linear(self, *names: str) -> Linear:
         """Matrices stored (out, in) and their biases, if they have any, side by side as one product."""
         weights = [self.read(f"{name}.weight") for name in names]
         biases = [self.read(f"{name}.bias") for name in names if f"{name}.bias" in self._stored]
-        return make_linear(torch.cat(weights), torch.cat(biases) if biases else None)
+        return self.linear(torch.cat(weights), torch.cat(biases) if biases else None)
 
     def read_linear_part(self, name: str, index: int) -> Linear:
         """One expert's matrix of a fused tensor, without reading the others."""
         part = self._open[self._stored[name].file].get_slice(name)[index : index + 1][0]
-        return make_linear(self._cast(part))
+        return self.linear(self._cast(part))
 
     def read_expert(self, layer: int, expert: int) -> ExpertWeights:
         """One expert's part of a block."""
@@ -236,7 +250,7 @@ def _read_weights(
             for expert, is_out in zip(experts, is_withheld, strict=True)
         ]
         layers.append(_read_layer(source, layer, parts))
-    head = make_linear(embedding) if config.model.tie_word_embeddings else source.read_linear("lm_head")
+    head = source.linear(embedding) if config.model.tie_word_embeddings else source.read_linear("lm_head")
     cos, sin = rotary_tables(config)
     return DecoderWeights(embedding, norm, head, layers, cos.to(embedding.device), sin.to(embedding.device))
 

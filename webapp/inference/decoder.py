@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,6 +20,10 @@ from torch.nn import functional as F
 
 from webapp.inference.kv_cache import PAGE_TOKENS, Extent, KeyValueCache
 from webapp.inference.linear import Linear, WithheldLinear, make_router
+from webapp.inference.mask_plan import MaskPlan, Picks
+
+if TYPE_CHECKING:
+    from webapp.inference.streamed import CompiledStep
 
 _MAX_PLANS = 256
 
@@ -88,43 +93,6 @@ class Segment:
     mask: tuple[bool, ...]  # over resident experts
 
 
-@dataclass(frozen=True)
-class _Picks:
-    """Which tokens go to which experts: `tokens` and `places` (token × experts + expert) lie expert by expert."""
-
-    experts: tuple[int, ...]
-    sizes: list[int]
-    tokens: Tensor
-    places: Tensor
-
-    @classmethod
-    def make(cls, is_used: Tensor) -> _Picks:
-        """The picks of a table (tokens, experts)."""
-        n_experts = is_used.shape[1]
-        sizes = is_used.sum(0).tolist()
-        expert, token = is_used.t().nonzero(as_tuple=True)
-        experts = tuple(i for i, size in enumerate(sizes) if size)
-        return cls(experts, [sizes[i] for i in experts], token, token * n_experts + expert)
-
-
-@dataclass(frozen=True)
-class _MaskPlan:
-    """What a batch's masks say.
-
-    `blocked` is (tokens, experts), True where an expert is off; None when all are on, and
-    then so is `picks`, the experts that each token may see.
-    """
-
-    blocked: Tensor | None
-    picks: _Picks | None
-
-    @classmethod
-    def make(cls, masks: Sequence[tuple[bool, ...]], device: torch.device) -> _MaskPlan:
-        """The plan of tokens with `masks`, one a token."""
-        table = torch.tensor(masks, dtype=torch.bool, device=device)
-        return cls(None, None) if bool(table.all()) else cls(~table, _Picks.make(table))
-
-
 @dataclass
 class _Step:
     """What all layers of one forward share."""
@@ -135,14 +103,16 @@ class _Step:
     sin: Tensor  # negative in the first half of a head
     causal: list[Tensor | None]  # a segment's mask (its tokens, positions), or None
     seen: list[list[tuple[Tensor, Tensor]]]  # a segment's keys and values, layer by layer
-    plan: _MaskPlan
+    plan: MaskPlan
 
 
 class Decoder:
     """Runs tokens through the blocks. Not safe for use by two threads at once."""
 
-    def __init__(self, shape: DecoderShape, weights: DecoderWeights) -> None:
+    def __init__(self, shape: DecoderShape, weights: DecoderWeights, way: str = "torch") -> None:
+        """`way` is that of the weights' matrices (`linear.pick_way`)."""
         self.shape = shape
+        self.way = way
         self.weights = weights
         self.device = weights.embedding.device
         self.dtype = weights.embedding.dtype
@@ -151,7 +121,12 @@ class Decoder:
         self._epsilon = torch.tensor(shape.epsilon, dtype=torch.float32, device=self.device)
         sign = torch.where(torch.arange(shape.head_size, device=self.device) < shape.head_size // 2, -1.0, 1.0)
         self._turns = torch.stack((weights.cos, weights.sin * sign), 1)[:, :, None]  # context, 2, 1, head
-        self._plans: dict[tuple[tuple[int, tuple[bool, ...]], ...], _MaskPlan] = {}
+        self._plans: dict[tuple[tuple[int, tuple[bool, ...]], ...], MaskPlan] = {}
+        self._compiled_step: CompiledStep | None = None
+        if way == "compiled":
+            from webapp.inference.streamed import CompiledStep
+
+            self._compiled_step = CompiledStep(shape, weights)
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -176,6 +151,8 @@ class Decoder:
             rows = layer.router_rows.clone()
             rows[expert] = part.router_row
             layer.router_rows, layer.router = rows, make_router(rows)
+        if self._compiled_step is not None:
+            self._compiled_step.refresh()
 
     @torch.inference_mode()
     def forward(
@@ -184,8 +161,37 @@ class Decoder:
         """Logits and routing weights after the last token of each segment (or after every token).
 
         Returns logits (n, vocabulary) in float32 and routing weights (n, layers, experts),
-        with n = segments, or all their tokens with `all_positions`.
+        with n = segments, or all their tokens with `all_positions`. Where compiled, a segment of one token is
+        computed by `CompiledStep`, whatever comes with it, and all others by torch.
         """
+        if self._compiled_step is None:
+            return self._forward_in_torch(segments, cache, all_positions)
+        short = [i for i, segment in enumerate(segments) if len(segment.ids) == 1]
+        if not short:
+            return self._forward_in_torch(segments, cache, all_positions)
+        one = self._forward_compiled([segments[i] for i in short], cache)
+        if len(short) == len(segments):
+            return one
+        long = [i for i, segment in enumerate(segments) if len(segment.ids) > 1]
+        many = self._forward_in_torch([segments[i] for i in long], cache, all_positions)
+        n_each = [len(segment.ids) if all_positions else 1 for segment in segments]
+        ends = torch.tensor(n_each).cumsum(0).tolist()
+        order = [list(range(ends[i] - n_each[i], ends[i])) for i in (*short, *long)]
+        places = torch.tensor([place for part in order for place in part]).argsort()
+        logits, routing = (torch.cat(pair)[places] for pair in zip(one, many, strict=True))
+        return logits, routing
+
+    def _forward_compiled(self, segments: Sequence[Segment], cache: KeyValueCache) -> tuple[Tensor, Tensor]:
+        assert self._compiled_step is not None
+        rows = [(segment.ids[0], segment.extent.start, segment.start, segment.mask) for segment in segments]
+        logits, routing, counts = self._compiled_step(rows, cache.arena)
+        for expert, n_rows in enumerate(counts):
+            self.expert_computations[expert] += n_rows
+        return logits, routing
+
+    def _forward_in_torch(
+        self, segments: Sequence[Segment], cache: KeyValueCache, all_positions: bool
+    ) -> tuple[Tensor, Tensor]:
         ids = [token for segment in segments for token in segment.ids]
         step = self._plan_step(segments, cache)
         hidden = F.embedding(torch.tensor(ids, device=self.device), self.weights.embedding).to(self.working_dtype)
@@ -243,14 +249,14 @@ class Decoder:
         every = torch.ones(n_new, n_seen, dtype=torch.bool, device=self.device)
         return every.tril(n_seen - n_new)
 
-    def _mask_plan(self, segments: Sequence[Segment]) -> _MaskPlan:
+    def _mask_plan(self, segments: Sequence[Segment]) -> MaskPlan:
         key = tuple((len(segment.ids), segment.mask) for segment in segments)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
             masks = [mask for n_tokens, mask in key for _ in range(n_tokens)]
-            plan = self._plans[key] = _MaskPlan.make(masks, self.device)
+            plan = self._plans[key] = MaskPlan.make(masks, self.device)
         return plan
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -317,7 +323,7 @@ class Decoder:
             shares = torch.zeros_like(shares).scatter_(-1, picked, top)
         return shares
 
-    def _mix_experts(self, x: Tensor, w: LayerWeights, plan: _MaskPlan) -> tuple[Tensor, Tensor]:
+    def _mix_experts(self, x: Tensor, w: LayerWeights, plan: MaskPlan) -> tuple[Tensor, Tensor]:
         """The experts' weighted sum (n, hidden) and the routing weights (n, experts)."""
         shares = self._route(x, w, plan.blocked)
         picks = plan.picks if self.shape.top_k >= self.shape.n_experts else _picked(shares, plan.blocked)
@@ -361,12 +367,12 @@ def working_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "cpu" else dtype
 
 
-def _picked(shares: Tensor, blocked: Tensor | None) -> _Picks:
+def _picked(shares: Tensor, blocked: Tensor | None) -> Picks:
     """The tokens that the router sends to each expert."""
     is_used = shares != 0  # NaN counts as used, so that it shows
     if blocked is not None:
         is_used &= ~blocked
-    return _Picks.make(is_used)
+    return Picks.make(is_used)
 
 
 def _rotate(x: Tensor, step: _Step) -> Tensor:

@@ -34,7 +34,8 @@ class KeyValueCache:
         # The CPU commits pages of untouched memory only when they are written.
         shape = (2 * n_layers, 1, n_heads, self.n_tokens, head_size)
         self._arena = torch.empty(shape, dtype=dtype, device=device)
-        self.layers = self._arena.view(n_layers, 2 * n_heads, self.n_tokens, head_size).unbind(0)
+        self.arena = self._arena.view(n_layers, 2 * n_heads, self.n_tokens, head_size)
+        self.layers = self.arena.unbind(0)
         self._extents: list[Extent] = []  # by start
 
     @property

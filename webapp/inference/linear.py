@@ -1,13 +1,14 @@
 """Products with weight matrices, laid out for the device when the weights are loaded.
 
-On CPUs a matrix is repacked once for oneDNN, which multiplies few rows about twice as
-fast as transformers' layout and gives every row the same bits however many rows are
-multiplied together; an answer therefore does not depend on what else is in the batch.
-Elsewhere, and where oneDNN cannot pack a dtype, it is a plain matrix product.
+On CPUs with wide vectors a matrix is laid out for compiled code, which reads it at the
+speed of memory; else it is repacked for oneDNN. Both give every row the same bits however
+many rows are multiplied together; an answer therefore does not depend on what else is in
+the batch. Elsewhere, and where neither takes a dtype, it is a plain matrix product.
 """
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from typing import Protocol
 
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+logger = logging.getLogger(__name__)
+WAYS = ("auto", "compiled", "torch")
 _NO_SCALARS: list[float] = []
 
 
@@ -24,8 +27,47 @@ class Linear(Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
-def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
-    """The product with `weight` (out, in), which may be freed afterwards."""
+def pick_way(way: str, dtype: torch.dtype, device: torch.device) -> str:
+    """How matrices are multiplied: "compiled" or "torch". "auto" is compiled where that is possible.
+
+    The first use on a machine compiles for some seconds, and keeps the result on disk. ValueError for another
+    `way`, and for "compiled" where it is not possible.
+    """
+    if way not in WAYS:
+        raise ValueError(f"way of multiplying {way!r} is unknown; choose {', '.join(WAYS)}")
+    if way == "torch":
+        return way
+    reason = _why_not_compiled(dtype, device)
+    if not reason:
+        return "compiled"
+    if way == "compiled":
+        raise ValueError(f"products cannot be compiled here: {reason}")
+    return "torch"
+
+
+def _why_not_compiled(dtype: torch.dtype, device: torch.device) -> str:
+    if device.type != "cpu":
+        return f"the device is {device.type}"
+    if dtype not in (torch.float32, torch.bfloat16):
+        return f"the dtype is {str(dtype).removeprefix('torch.')}"
+    try:
+        from webapp.inference import kernels, streamed  # import numba
+
+        if not kernels.HAS_WIDE_VECTORS:
+            return "the CPU has no avx512"
+        streamed.warm_up()
+    except Exception as error:  # numba or LLVM may fail in any way, and torch serves
+        logger.exception("products are not compiled")
+        return f"numba fails ({type(error).__name__}: {error})"
+    return ""
+
+
+def make_linear(weight: Tensor, bias: Tensor | None = None, *, way: str = "torch") -> Linear:
+    """The product with `weight` (out, in), which may be freed afterwards. `way` is of `pick_way`."""
+    if way == "compiled":
+        from webapp.inference.streamed import StreamedLinear
+
+        return StreamedLinear(weight, bias)
     if weight.device.type == "cpu":
         try:
             return PackedLinear(weight, bias)

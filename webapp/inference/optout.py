@@ -20,6 +20,8 @@ from webapp.inference.errors import ContextOverflowError, RequestError, UnknownE
 from webapp.inference.kv_cache import PAGE_TOKENS, pages_for
 from webapp.inference.reduce import reduce_checkpoint
 
+N_ONE_BY_ONE = 8
+
 
 @dataclass(frozen=True)
 class OptOutProof:
@@ -37,7 +39,7 @@ class OptOutProof:
 
 
 def token_logits(checkpoint: LoadedCheckpoint, token_ids: Sequence[int], experts: frozenset[str]) -> Tensor:
-    """Logits (tokens, vocabulary) in float32 under a mask.
+    """Logits (tokens, vocabulary) in float32 under a mask; the last tokens are read one by one, as answers are made.
 
     Raises UnknownExpertError, ContextOverflowError, RequestError. Not for use while an
     engine runs on the same checkpoint.
@@ -53,8 +55,13 @@ def token_logits(checkpoint: LoadedCheckpoint, token_ids: Sequence[int], experts
     cache = decoder.new_cache(pages_for(len(token_ids)) * PAGE_TOKENS)
     extent = cache.reserve(len(token_ids))
     assert extent is not None
-    segment = Segment(extent, 0, list(token_ids), checkpoint.mask_for(experts))
-    return decoder.forward([segment], cache, all_positions=True)[0]
+    mask, n_read = checkpoint.mask_for(experts), max(len(token_ids) - N_ONE_BY_ONE, 0)
+    parts = [list(token_ids[:n_read])] if n_read else []
+    logits, start = [], 0
+    for part in [*parts, *([token] for token in token_ids[n_read:])]:
+        logits.append(decoder.forward([Segment(extent, start, part, mask)], cache, all_positions=True)[0])
+        start += len(part)
+    return torch.cat(logits)
 
 
 def verify_optout(

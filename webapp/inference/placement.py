@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -57,3 +59,12 @@ def free_bytes(device: torch.device) -> int | None:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Return freed memory to the driver or the system, as far as the allocator can."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return
+    with suppress(AttributeError, OSError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)

@@ -80,12 +80,14 @@ def _load(checkpoint: Checkpoint) -> _Running:
         experts_file=checkpoint.experts_path,
         resident_experts=None if resident is None else sorted(resident),
         withheld_experts=withdrawn_slugs(checkpoint),
+        multiply=settings.INFERENCE_MULTIPLY,
     )
     log.info(
         "checkpoint loaded",
         checkpoint=checkpoint.slug,
         n_parameters=loaded.n_parameters,
         experts=loaded.available_slugs,
+        products=loaded.decoder.way,
     )
     engine = InferenceEngine(
         loaded,
