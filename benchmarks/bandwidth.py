@@ -128,7 +128,8 @@ def main() -> None:
     arguments.dtype = arguments.dtype or ("bfloat16" if cpu_multiplies_bfloat16() else "float32")
     torch.set_num_threads(arguments.threads)
     print(
-        f"{arguments.dtype}, products {arguments.multiply}, {arguments.threads} thread(s), batch 1, load {os.getloadavg()[0]:.1f}",
+        f"{arguments.dtype}, products {arguments.multiply}, {arguments.threads} thread(s), batch 1, "
+        f"load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
     for name in arguments.size or list(SIZES)[:-1]:
