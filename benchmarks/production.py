@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -26,7 +27,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 ROOT = Path(__file__).resolve().parents[1]
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 240.0
+SERVERS_PORTS = (15_000, 32_768)  # Linux's outgoing connections begin above
 
 
 class MissingProgramError(RuntimeError):
@@ -34,11 +36,16 @@ class MissingProgramError(RuntimeError):
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port of this machine's address that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of this machine's address that nothing listens on.
+
+    It is none of those that the system gives to outgoing connections, which would often take one before it is used,
+    and drawn by the system's chance: tests that run side by side seed `random` alike.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*SERVERS_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((host, port))
+            return port
 
 
 def find_program(name: str) -> str:
@@ -225,7 +232,7 @@ class Production:
         worker = f"{name.removeprefix('worker-')}@{socket.gethostname()}"
         with Celery(broker=self.environment["REDIS_URL"]) as app:
             try:
-                return bool(app.control.ping(destination=[worker], timeout=0.2))
+                return bool(app.control.ping(destination=[worker], timeout=1))
             except (OperationalError, redis.RedisError, OSError):
                 return False
 

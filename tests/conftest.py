@@ -16,9 +16,13 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 REQUIRED = frozenset(filter(None, os.environ.get("FAIRGROUND_TEST_REQUIRE", "").split(",")))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-# No example is timed. CI judges a change by the same examples each time; everybody else's runs look for new ones.
-hypothesis.settings.register_profile("search", deadline=None)
-hypothesis.settings.register_profile("gate", deadline=None, derandomize=True, database=None)
+# No example is timed, nor its drawing. CI judges a change by the same examples each time; everybody else's runs look
+# for new ones.
+UNTIMED = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("search", deadline=None, suppress_health_check=UNTIMED)
+hypothesis.settings.register_profile(
+    "gate", deadline=None, suppress_health_check=UNTIMED, derandomize=True, database=None
+)
 hypothesis.settings.load_profile("gate" if REQUIRED else "search")
 
 

@@ -75,7 +75,7 @@ def test_no_request_fails_while_the_site_is_restarted(tmp_path: Path) -> None:
         for _ in range(2):
             visitors.wait_for_more()
             site.terminate()
-            assert site.wait(60) == 0
+            assert site.wait(180) == 0
             site = started(serve(port, tmp_path / "data"))
             visitors.wait_for_more()
         visitors.is_over.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,8 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from benchmarks.production import free_port
 from tests.conftest import CHROMIUM
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,9 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
+PATIENT_MS = 60_000
+expect.set_options(timeout=PATIENT_MS)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +46,7 @@ def site_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
             env=environment,
             check=True,
             capture_output=True,
-            timeout=180,
+            timeout=300,
         )
     return environment
 
@@ -75,14 +77,6 @@ def site(site_environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
             process.wait()
 
 
-def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def wait_until_answering(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until the site answers; fail with its log when it ends or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -108,6 +102,7 @@ def chromium() -> Iterator[Browser]:
 def page(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterator[Page]:
     """Open a desktop page in light and in dark; fail the test on any console error."""
     context = chromium.new_context(base_url=site, color_scheme=request.param, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENT_MS)
     yield from _watched(context.new_page())
     context.close()
 
@@ -116,6 +111,7 @@ def page(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterat
 def phone(chromium: Browser, site: str) -> Iterator[Page]:
     """Open a page 360 CSS pixels wide with touch."""
     context = chromium.new_context(base_url=site, viewport={"width": 360, "height": 740}, has_touch=True)
+    context.set_default_timeout(PATIENT_MS)
     yield from _watched(context.new_page())
     context.close()
 
@@ -124,6 +120,7 @@ def phone(chromium: Browser, site: str) -> Iterator[Page]:
 def without_javascript(chromium: Browser, site: str) -> Iterator[Page]:
     """Open a page with scripts switched off."""
     context = chromium.new_context(base_url=site, java_script_enabled=False)
+    context.set_default_timeout(PATIENT_MS)
     yield context.new_page()
     context.close()
 

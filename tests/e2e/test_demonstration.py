@@ -42,7 +42,7 @@ def test_demo_fills_the_arena_and_the_doctor_says_ok_on_every_line(tmp_path: Pat
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         findings = json.loads(doctor.stdout)
         assert [finding for finding in findings if finding["level"] != "ok"] == []
@@ -50,7 +50,7 @@ def test_demo_fills_the_arena_and_the_doctor_says_ok_on_every_line(tmp_path: Pat
             finding["check"] for finding in findings
         }
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(60) == 0, errors.read_text()
+        assert demo.wait(180) == 0, errors.read_text()
     finally:
         demo.kill()
         demo.wait()

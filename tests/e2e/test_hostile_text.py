@@ -57,7 +57,7 @@ def hostile_corpus(site: str, site_environment: dict[str, str], tmp_path_factory
             env=site_environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
     return "hostile"

@@ -22,7 +22,7 @@ def operator(site_environment: dict[str, str]) -> tuple[str, str]:
     environment = site_environment | {"DJANGO_SUPERUSER_PASSWORD": password}
     command = ["createsuperuser", "--noinput", "--username", name, "--email", f"{name}@example.org"]
     subprocess.run(
-        [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120
+        [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300
     )
     return name, password
 

@@ -101,7 +101,7 @@ def proxied(request: pytest.FixtureRequest, site: str, tmp_path_factory: pytest.
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while True:
             try:
                 httpx.get(address, verify=False, headers={"Host": urlsplit(site).netloc})
@@ -113,7 +113,7 @@ def proxied(request: pytest.FixtureRequest, site: str, tmp_path_factory: pytest.
         yield address
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(60)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ class Builder(Client):
     def act(self) -> None:
         try:
             options = ["--shards", str(self.n_shards), "--workers", "--no-wait"]
-            build = self.site.manage("build_index", self.slug, *options, timeout_s=120).strip()
+            build = self.site.manage("build_index", self.slug, *options, timeout_s=300).strip()
         except (RuntimeError, subprocess.TimeoutExpired):  # the database or Redis is away
             self.n_refused += 1
             time.sleep(0.5)

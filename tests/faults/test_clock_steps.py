@@ -32,7 +32,7 @@ def site() -> Iterator[Production]:
 
 def steps_of(site: Production) -> float:
     """Return by how many seconds the clock of web is ahead of the true one."""
-    answer = httpx.get(f"{site.address}/health/live", timeout=30)
+    answer = httpx.get(f"{site.address}/health/live", timeout=60)
     return (parsedate_to_datetime(answer.headers["Date"]) - datetime.now(UTC)).total_seconds()
 
 
@@ -49,7 +49,7 @@ def go_on(site: Production, crowd: Crowd, step_s: int) -> None:
     assert abs(steps_of(site) - step_s) < 60
     before = n_sequenced(site)
     crowd.wait_for_more()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while n_sequenced(site) <= before:
         assert time.monotonic() < deadline, "no log entry gets its place"
         time.sleep(0.2)

@@ -89,7 +89,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
 
 def open_battle(voter: Voter) -> str:
     """Start a battle and wait for both answers; return its page."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 180
     while not voter.is_ready:
         voter.act()
     started = voter.send("/arena/", "/arena/", {"prompt": "Say a word."})
@@ -135,7 +135,7 @@ def test_full_disk_refuses_a_vote_whole_and_takes_it_later(case: Case, voter: Vo
 
     case.disk.empty()
     case.revive()
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while (answer := vote(voter, page, verdict)).status_code != 303:
         assert answer.status_code == 503, answer.text
         assert time.monotonic() < deadline, "there is room again, but no vote is taken"

@@ -53,7 +53,7 @@ def workers(server: KillableRedis, tmp_path: Path) -> Iterator[dict[str, subproc
         process.terminate()
     for process in started.values():
         try:
-            process.wait(30)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

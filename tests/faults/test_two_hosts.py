@@ -65,10 +65,13 @@ def test_promises_hold_while_the_link_to_the_workers_is_cut(site: Production, li
         before = crowd.acknowledged()["traces"]
         link.cut(end)
         time.sleep(seconds)
-        with httpx.Client(base_url=site.address, timeout=5) as http:
+        with httpx.Client(base_url=site.address, timeout=60) as http:
             assert http.get("/arena/").status_code == 200
             assert http.get("/health/ready").status_code == 200
-        assert crowd.acknowledged()["traces"] > before, "the web host takes no more work"
+        deadline = time.monotonic() + 60  # on a slow machine the cut lasts longer
+        while crowd.acknowledged()["traces"] <= before:
+            assert time.monotonic() < deadline, "the web host takes no more work"
+            time.sleep(0.05)
         link.restore(end)
         fell.update(site.revive())
     time.sleep(BETWEEN_S)

@@ -18,7 +18,7 @@ class NoNamespacesError(RuntimeError):
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise NoNamespacesError(f"ip {' '.join(words)}: {done.stderr.strip()}")
 

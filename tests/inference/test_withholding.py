@@ -68,14 +68,14 @@ def test_running_and_waiting_requests_that_use_it_end_with_the_reason_and_others
 
     def wait_and_forward(*args: Any, **kwargs: Any) -> Any:
         begun.set()
-        assert may_go_on.wait(10)
+        assert may_go_on.wait(60)
         return forward(*args, **kwargs)
 
     checkpoint.decoder.forward = wait_and_forward  # type: ignore[method-assign]
     with InferenceEngine(checkpoint, max_rows=2) as engine:
         running = engine.submit(ask(frozenset(EXPERTS), max_tokens=200))
         other = engine.submit(ask(max_tokens=100))
-        assert begun.wait(10)
+        assert begun.wait(60)
         waiting = engine.submit(ask(frozenset(["web"])))
         change = threading.Thread(target=engine.withhold, args=(["web"],))
         change.start()
@@ -115,7 +115,7 @@ def test_answers_go_on_and_others_are_withheld_while_an_expert_is_read_again(
 
     def read_slowly(*arguments: Any) -> Any:
         is_reading.set()
-        assert may_end.wait(10)
+        assert may_end.wait(60)
         return read(*arguments)
 
     monkeypatch.setattr(engine_module, "read_expert", read_slowly)
@@ -123,7 +123,7 @@ def test_answers_go_on_and_others_are_withheld_while_an_expert_is_read_again(
         engine.withhold(["web"])
         restoring = threading.Thread(target=engine.restore, args=(["web"],))
         restoring.start()
-        assert is_reading.wait(10)
+        assert is_reading.wait(60)
         engine.withhold(["numerics"])
         assert engine.submit(ask(frozenset(["public"]))).result().reason == "length"
         assert engine.expert_slugs == ("public", "symbolic")

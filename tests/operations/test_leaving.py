@@ -64,10 +64,10 @@ def test_model_worker_that_warms_up_ends_cleanly(start: Start) -> None:
     with killable_redis() as server:
         worker = start("worker", "model", REDIS_URL=server.url)
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(60) == 0
+        assert worker.wait(180) == 0
 
 
 def test_embedded_site_that_warms_up_ends_cleanly(start: Start) -> None:
     site = start("serve", "--port", str(free_port()))
     site.send_signal(signal.SIGINT)
-    assert site.wait(60) == 0
+    assert site.wait(180) == 0

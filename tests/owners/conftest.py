@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,19 @@ RECORD = {
     "merged_at": "2026-11-30T12:00:00+00:00",
     "merged_by": "the museum",
 }
+
+
+class SameDay(datetime):
+    """A clock that stays in the day on which the tests were read, also when they run over midnight."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> SameDay:
+        return cls(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=tz)
+
+
+@pytest.fixture(autouse=True)
+def same_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webapp.owners.reading.datetime", SameDay)
 
 
 @pytest.fixture(scope="session")

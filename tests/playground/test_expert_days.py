@@ -151,7 +151,7 @@ def test_answers_that_end_together_are_all_counted() -> None:
 
     def end(mine: list[Generation]) -> None:
         try:
-            ready.wait(10)
+            ready.wait(60)
             for one in mine:
                 with transaction.atomic():
                     add_answer(one)

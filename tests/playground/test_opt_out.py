@@ -286,11 +286,11 @@ def test_watch_looks_again_and_again_also_after_a_failure_until_it_is_stopped(
     monkeypatch.setattr(engines, "WATCH_S", 0.001)
     monkeypatch.setattr(engines, "honour_opt_outs", look)
     engines.start_watch()
-    assert seen_twice.wait(10)
+    assert seen_twice.wait(60)
     engines.stop_watch()
     [watch] = [thread for thread in threading.enumerate() if thread.name == "opt-out-watch"] or [None]
     if watch is not None:
-        watch.join(10)
+        watch.join(60)
         assert not watch.is_alive()
 
 

@@ -64,6 +64,6 @@ def test_texts_without_a_word_in_common_share_nothing() -> None:
 
 def test_texts_that_repeat_themselves_cost_no_more_than_others() -> None:
     left, right = "0." * 1000 + "x", "y" + ".0" * 1000
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert compare_texts(left, right).shared > 0.99
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5

@@ -51,9 +51,9 @@ def send(handler: BaseHTTPRequestHandler, content: bytes, status: int = 200, **h
 
 
 def trickle(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
-    """Send a header's bytes one by one, for ever."""
+    """Send a header's bytes one by one, for two minutes at least."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    for _ in range(400):
+    for _ in range(2400):
         handler.wfile.write(b"x")
         handler.wfile.flush()
         time.sleep(0.05)

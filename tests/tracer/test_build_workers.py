@@ -56,7 +56,7 @@ def test_a_killed_worker_leaves_its_shard_to_the_other(site: Production) -> None
     site.start("worker-trace")  # gives what lost its worker back to the queue
     site.start("beat")
     build = site.manage("build_index", "words", "--shards", str(N_SHARDS), "--workers", "--no-wait").strip()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     killed = False
     status = ""
     while status != "done" and time.monotonic() < deadline:

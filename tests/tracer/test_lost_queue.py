@@ -72,7 +72,7 @@ def redis_url() -> Iterator[str]:
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     url = f"redis://127.0.0.1:{port}/0"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             redis.Redis.from_url(url).ping()
@@ -82,7 +82,7 @@ def redis_url() -> Iterator[str]:
             time.sleep(0.05)
     yield url
     process.terminate()
-    process.wait(30)
+    process.wait(120)
 
 
 def do_nothing(job_id: str) -> None:

@@ -103,7 +103,7 @@ def test_a_file_truncated_under_running_searches_is_named_and_ends_no_process(
     folder = tmp_path / "index"
     shutil.copytree(large_index, folder)
     done = subprocess.run(
-        [sys.executable, "-c", SEARCHER, str(folder), part], cwd=ROOT, capture_output=True, text=True, timeout=150
+        [sys.executable, "-c", SEARCHER, str(folder), part], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
     said, lost = done.stdout.splitlines()
@@ -151,7 +151,7 @@ def test_a_file_truncated_while_it_is_registered_or_sampled_is_named(
     out.mkdir()
     arguments = [str(folder), str(out if what == "adopt" else folder), part, what, str(tokenizer_path)]
     done = subprocess.run(
-        [sys.executable, "-c", READER_OF_NEW_FILES, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=150
+        [sys.executable, "-c", READER_OF_NEW_FILES, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
     said, left = done.stdout.splitlines()
@@ -177,7 +177,7 @@ other[50_000]
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no handler elsewhere")
 def test_a_fault_in_a_map_that_is_not_ours_ends_the_process_as_ever(large_index: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FAULT_ELSEWHERE, str(large_index), str(tmp_path / "other")], cwd=ROOT, timeout=60
+        [sys.executable, "-c", FAULT_ELSEWHERE, str(large_index), str(tmp_path / "other")], cwd=ROOT, timeout=300
     )
     assert done.returncode == -7
 
@@ -243,7 +243,7 @@ def test_random_bytes_of_the_right_size_end_no_search(make_reader: MakeReader) -
             "    try:\n        do()\n    except (EngineError, IndexError, ValueError) as error:\n        print(error)\n"
         )
         file.write_bytes(os.urandom(file.stat().st_size))
-        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, (part, done.returncode, done.stderr[-800:])
 
 
@@ -297,7 +297,7 @@ def test_huge_support_and_unknown_arguments_are_refused_or_harmless(client: Clie
         begin = time.monotonic()
         answer = client.post("/compat/infini-gram/", asked, content_type="application/json")
         assert answer.status_code < 500
-        assert time.monotonic() - begin < 20
+        assert time.monotonic() - begin < 60
     counted = {"index": "fair", "query_type": "count", "query": " music", "version": 6}
     answer = client.post("/compat/infini-gram/", counted, content_type="application/json")
     assert answer.json()["count"] == 1, "not silently nought"
@@ -306,7 +306,7 @@ def test_huge_support_and_unknown_arguments_are_refused_or_harmless(client: Clie
 @needs_wheel
 def test_the_child_survives_or_is_replaced_whatever_it_is_asked(make_reader: MakeReader) -> None:
     reader = make_reader(TEXTS * 50)
-    stock = StockEngine(timeout_s=20)
+    stock = StockEngine(timeout_s=120)
     ids = reader.tokenizer.encode(" the").ids.tolist()
     hostile: list[tuple[str, dict[str, Any]]] = [
         ("ntd", {"prompt_ids": ids, "max_support": 2**31 - 1}),
@@ -364,7 +364,7 @@ def test_little_memory_or_no_thread_is_an_error_or_no_hindrance(large_index: Pat
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip()
@@ -399,7 +399,7 @@ for name, text in texts.items():
 @pytest.mark.skipif(sys.platform != "linux", reason="limits differ elsewhere")
 def test_too_little_memory_for_the_tokenizer_is_an_error(tokenizer_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", STARVED, str(tokenizer_path)], cwd=ROOT, capture_output=True, text=True, timeout=150
+        [sys.executable, "-c", STARVED, str(tokenizer_path)], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
     codes = [int(line.split()[2]) for line in done.stdout.splitlines()]

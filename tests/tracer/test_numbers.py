@@ -31,7 +31,7 @@ def test_uniqueness_is_the_share_of_tokens_in_no_long_match(longest: list[int], 
     assert l_uniqueness(np.array(longest, np.int64), length) == pytest.approx(expected, abs=1e-6)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.sampled_from([*TEXTS, "xyzzy plugh", "The carousel turns. The music plays"]), max_size=3))
 def test_creativity_agrees_with_looking_up_every_run(make_reader: MakeReader, pieces: list[str]) -> None:
     readers, text = [make_reader(TEXTS, 2)], " ".join(pieces)
@@ -44,7 +44,7 @@ def test_creativity_agrees_with_looking_up_every_run(make_reader: MakeReader, pi
     assert found.creativity_index == pytest.approx(sum(found.uniqueness), abs=1e-5)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(pieces=PIECES, boundaries=st.sampled_from(Boundaries), density=st.sampled_from([None, 0.1]))
 def test_a_trace_measures_originality_by_its_own_search(
     make_reader: MakeReader, pieces: list[str], boundaries: Boundaries, density: float | None

@@ -355,7 +355,7 @@ def test_a_server_that_misbehaves_is_named_and_the_others_are_measured(
 ) -> None:
     make_corpus(slug="fair", texts=texts)
     with serving(answer) as server:
-        register(server.url, timeout_s=20.0)
+        register(server.url, timeout_s=60.0)
         bulletin = measure(items, "away", "fair")
     away, fair = bulletin.parts.all()
     assert bulletin.status == JobStatus.DONE

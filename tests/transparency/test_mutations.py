@@ -24,7 +24,7 @@ from webapp.transparency.notes import Signer
 
 FILES = {"leaves.jsonl": "leaf", "checkpoints.jsonl": "checkpoint"}
 HOSTILE: list[Any] = [None, True, "", "x", [], {}, [[]], -1, 0, 2**53 - 1, -(2**53) + 1, 0.5, 1e308, "9" * 5000]
-EXAMPLES = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(autouse=True)

@@ -46,7 +46,7 @@ def start(**environment: str) -> subprocess.CompletedProcess[str]:
     ours = ("FAIRGROUND_", "DATABASE_URL", "REDIS_URL")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return subprocess.run(
-        [sys.executable, "-c", code], env=clean | environment, cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], env=clean | environment, cwd=ROOT, capture_output=True, text=True, timeout=300
     )
 
 

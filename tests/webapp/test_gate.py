@@ -142,13 +142,13 @@ def test_who_waits_for_others_leaves_its_turn_to_them() -> None:
         with gate.running():
             with stepped_out():
                 is_out.set()
-                may_return.wait(10)
+                may_return.wait(60)
             steps.append("returned")
         gate.leave()
 
     thread = threading.Thread(target=waits_for_a_job)
     thread.start()
-    assert is_out.wait(10)
+    assert is_out.wait(60)
     assert gate.try_enter()
     with gate.running():
         may_return.set()
@@ -156,7 +156,7 @@ def test_who_waits_for_others_leaves_its_turn_to_them() -> None:
         assert steps == []  # one runs at a time
         assert not gate.try_enter()
     gate.leave()
-    thread.join(10)
+    thread.join(60)
     assert steps == ["returned"]
     assert gate.try_enter()
 

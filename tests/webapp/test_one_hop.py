@@ -106,8 +106,8 @@ def receiver() -> Any:
 async def ask(handler: OneHopHandler, address: str, body: bytes = b"") -> tuple[int, bytes]:
     line = line_to(handler, address)
     await line.send_input({"type": "http.request", "body": body})
-    start, answer = await line.receive_output(10), await line.receive_output(10)
-    await line.wait()
+    start, answer = await line.receive_output(60), await line.receive_output(60)
+    await line.wait(60)
     return start["status"], answer["body"]
 
 
@@ -130,10 +130,10 @@ def test_ends_a_stream_whose_client_is_gone() -> None:
     async def leave() -> None:
         line = line_to(OneHopHandler(), "/endless/")
         await line.send_input({"type": "http.request", "body": b""})
-        await line.receive_output(10)
-        assert (await line.receive_output(10))["body"] == b"tick "
+        await line.receive_output(60)
+        assert (await line.receive_output(60))["body"] == b"tick "
         await line.send_input({"type": "http.disconnect"})
-        await line.wait(10)
+        await line.wait(60)
 
     asyncio.run(leave())
     assert [what for what, _ in steps] == ["started", "stream closed", "finished"]
@@ -159,7 +159,7 @@ def test_leaves_alone_a_request_that_was_cut_off_in_its_body() -> None:
         line = line_to(OneHopHandler(), "/plain/")
         await line.send_input({"type": "http.request", "body": b"ab", "more_body": True})
         await line.send_input({"type": "http.disconnect"})
-        await line.wait(10)
+        await line.wait(60)
 
     asyncio.run(cut())
     assert steps == []

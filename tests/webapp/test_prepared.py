@@ -33,7 +33,7 @@ def corpora(db: None) -> None:
 
 
 @given(st.lists(st.sampled_from(NAMES) | storable, max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_gives_djangos_rows_for_any_texts(corpora: None, slugs: list[str]) -> None:
     assert by_slug_prepared(slugs) == list(by_slug(slugs))
 

@@ -70,7 +70,7 @@ def rows_of(votes: VoteTable) -> Rows:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(votes=vote_tables())
 def test_reads_the_table_that_was_written(kind: str, tmp_path: Path, votes: VoteTable) -> None:
     found = read_votes(write(tmp_path, kind, rows_of(votes)))
@@ -256,7 +256,7 @@ def test_refuses_other_kinds_of_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(places=st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=3)), max_size=4))
 def test_damaged_files_give_votes_or_a_vote_file_error(
     kind: str, tmp_path: Path, places: list[tuple[int, bytes]]

@@ -12,7 +12,7 @@ from tracer.engine.occurrences import count_in_tokens
 WORDS = (" the", " The", "The", " music", " carousel", " turns", " plays", " fair", " a", ".", "zebra")
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_finds_the_documents_that_a_look_through_all_finds(make_reader: MakeReader, data: st.DataObject) -> None:
     reader = make_reader(TEXTS * 2, data.draw(st.integers(1, 3)))

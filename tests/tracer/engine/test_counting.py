@@ -49,7 +49,7 @@ def naive_count(words: str, reader: IndexReader) -> int:
     return occurrences(reader.tokenizer.encode(words).ids.tolist(), documents)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(pieces=PIECES)
 def test_counts_of_many_texts_are_those_of_looking_at_every_place(
     make_reader: MakeReader, tmp_path: Path, pieces: list[str]
@@ -77,7 +77,7 @@ def own_counts(text: str, readers: list[IndexReader], parameters: TraceParameter
     return counts
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(pieces=PIECES, boundaries=st.sampled_from(Boundaries))
 def test_every_span_is_counted_in_every_corpus_whatever_index_found_it(
     make_reader: MakeReader, tmp_path: Path, pieces: list[str], boundaries: Boundaries

@@ -42,7 +42,7 @@ def corpora_of(make_reader: MakeReader) -> list[SearchableCorpus]:
 
 
 @pytest.mark.parametrize("boundaries", list(Boundaries))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(pieces=PIECES, density=st.sampled_from([None, 0.1]), cut=st.integers(0, 10))
 def test_growing_text_ends_with_the_trace_of_the_whole(
     make_reader: MakeReader, boundaries: Boundaries, pieces: list[str], density: float | None, cut: int

@@ -70,7 +70,7 @@ def stock_spans(
         "max_cnt": max_cnt,
     }
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], input=json.dumps(job), capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", SCRIPT], input=json.dumps(job), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
@@ -112,7 +112,7 @@ def readers_of(make_reader: MakeReader, tmp_path: Path) -> list[IndexReader]:
     return _READERS[tmp_path]
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(texts=LONG_TEXTS, which=st.integers(0, 1))
 def test_preset_gives_productions_spans_and_counts_in_any_text(
     make_reader: MakeReader, tmp_path: Path, texts: list[str], which: int
@@ -123,7 +123,7 @@ def test_preset_gives_productions_spans_and_counts_in_any_text(
         assert our_spans(reader, text, PRESET) == in_production(stock, n_tokens, PRESET)
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     texts=LONG_TEXTS,
     minimum=st.integers(1, 4),

@@ -49,7 +49,7 @@ def test_joined_intervals_cover_the_same_and_are_apart(intervals: list[tuple[int
     assert all(one[1] < two[0] for one, two in itertools.pairwise(found))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(which=st.integers(0, len(TEXTS) - 1), as_bytes=st.booleans(), wanted=INTERVALS, data=st.data())
 def test_passages_cut_at_tokens_are_what_each_cut_decodes_to(
     make_reader: MakeReader, which: int, as_bytes: bool, wanted: list[tuple[int, int]], data: st.DataObject
@@ -112,7 +112,7 @@ def test_each_document_is_scanned_once_however_many_spans_hit_it(
     assert sorted(scanned) == sorted((text, "Another with word7 carousel7 in it."))
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     texts=st.lists(st.sampled_from(["a", "b", "ab", "a b", "A draw. " * 9, "A draw. " * 9 + "x"]), min_size=1),
     as_bytes=st.booleans(),

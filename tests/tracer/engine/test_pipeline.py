@@ -35,7 +35,7 @@ def test_span_offsets_are_code_points_of_the_text(make_reader: MakeReader) -> No
             assert match.snippet[match.snippet_start : match.snippet_end] == span.text
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(prefix=HOSTILE, suffix=HOSTILE)
 def test_hostile_text_keeps_offsets_exact(make_reader: MakeReader, prefix: str, suffix: str) -> None:
     text = f"{prefix}\nThe carousel turns.\n{suffix}"

@@ -77,7 +77,7 @@ def queries(reader: IndexReader, seed: int) -> list[bytes]:
 
 @pytest.mark.parametrize("residency", RESIDENCIES)
 @pytest.mark.parametrize("has_samples", [True, False])
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 10**6))
 def test_ranks_and_longest_matches_equal_the_slow_twins(
     large: IndexReader, monkeypatch: pytest.MonkeyPatch, residency: str, has_samples: bool, seed: int

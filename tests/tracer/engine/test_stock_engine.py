@@ -44,7 +44,7 @@ def ask_stock_engine(reader: IndexReader, tmp_path: Path, counts: list[list[int]
         "delimiters": [i for i, token in enumerate(table) if token in (b"\n", b".")],
     }
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], input=json.dumps(job), capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", SCRIPT], input=json.dumps(job), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
