@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ def site() -> Iterator[Production]:
     # Not pytest's own folder, which PostgreSQL's user may not enter.
     temporary = tempfile.TemporaryDirectory(prefix="fairground-build-", ignore_cleanup_errors=True)
     try:
-        with temporary as name, production(Path(name), FAIRGROUND_STALE_AFTER_S="4") as made:
+        with temporary as name, production(Path(name), FAIRGROUND_STALE_AFTER_S="15") as made:
             yield made
     except MissingProgramError as error:
         if "services" in REQUIRED:
@@ -38,6 +40,10 @@ def _write_texts(folder: Path) -> None:
     for part in range(3):
         lines = (json.dumps({"text": " ".join(chance.choices(words, k=300))}) for _ in range(2000))
         (folder / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def _n_running(site: Production) -> int:
+    return len(_query(site, "SELECT 1 FROM tracer_shardbuild WHERE status = 'running'"))
 
 
 def _query(site: Production, sql: str) -> list[tuple[object, ...]]:
@@ -62,10 +68,13 @@ def test_a_killed_worker_leaves_its_shard_to_the_other(site: Production) -> None
     while status != "done" and time.monotonic() < deadline:
         [(status, error)] = _query(site, f"SELECT status, error FROM tracer_indexbuild WHERE id = '{build}'")
         assert status != "failed", error
-        n_running = _query(site, "SELECT 1 FROM tracer_shardbuild WHERE status = 'running'")
-        if not killed and len(n_running) == 2:
-            site.kill("worker-build-two")
-            killed = True
+        if not killed and _n_running(site) == 2:
+            stopped = site.running["worker-build-two"].pid
+            os.killpg(stopped, signal.SIGSTOP)
+            if killed := _n_running(site) == 2:  # it has not ended its shard between the look and the signal
+                site.kill("worker-build-two")
+            else:
+                os.killpg(stopped, signal.SIGCONT)
         time.sleep(0.1)
     assert killed
     assert status == "done"
