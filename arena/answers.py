@@ -7,15 +7,15 @@ contestant sits on which side.
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from arena.models import Battle, BattleTurn, Contestant
 from webapp.jobs import JobStatus
 from webapp.ownership import Author, Visibility
+from webapp.playground.availability import available_slugs
 from webapp.playground.models import Generation
-from webapp.playground.services import cancel_generation, share_generations, start_generation
+from webapp.playground.services import cancel_generation, prepare_generation, share_generations, store_generations
 
 SIDES = ("a", "b")
 ARENA = Author(session_digest="arena")  # no browser's secret has this digest, so that only the arena owns answers
@@ -26,21 +26,36 @@ _EMPHASIS = re.compile(r"(?<![\w*])\*(?=\S)([^*\n]+?)(?<=\S)\*(?![\w*])")
 _FENCE = re.compile(r"^```.*\n?", re.MULTILINE)
 
 
-def start_side(
-    contestant: Contestant, prompts: Sequence[str], answers: Sequence[str], *, voter_id: uuid.UUID
-) -> Generation:
-    """Queue a contestant's answer to the last prompt. `answers` are its own, one fewer than `prompts`.
+def start_sides(battle: Battle, prompts: Sequence[str], earlier: Sequence[BattleTurn]) -> tuple[Generation, Generation]:
+    """Queue both contestants' answers to the last prompt. `earlier` are the turns before it, one fewer than `prompts`.
 
-    The voter takes a turn with it, since the arena, which owns it, waits for nothing.
+    The voter takes a turn with them, since the arena, which owns them, waits for nothing.
 
-    Raises `BadInputError` when the conversation does not fit its checkpoint.
+    Raises `BadInputError` when the conversation does not fit a checkpoint, `BusyError` when too many wait; then
+    nothing is stored.
     """
+    checkpoints = {c.checkpoint_id: c.checkpoint for c in (battle.contestant_a, battle.contestant_b)}
+    available = {pk: available_slugs(checkpoint) for pk, checkpoint in checkpoints.items()}
+    side_a, side_b = (_prepare_side(battle, side, prompts, earlier, available) for side in SIDES)
+    store_generations([side_a, side_b])
+    return side_a, side_b
+
+
+def _prepare_side(
+    battle: Battle,
+    side: str,
+    prompts: Sequence[str],
+    earlier: Sequence[BattleTurn],
+    available: Mapping[int, Sequence[str]],
+) -> Generation:
+    contestant: Contestant = getattr(battle, f"contestant_{side}")
+    own = [getattr(turn, f"generation_{side}").text for turn in earlier]
     messages = [
         {"role": role, "content": text}
-        for turn in zip(prompts, answers, strict=False)
+        for turn in zip(prompts, own, strict=False)
         for role, text in zip(("user", "assistant"), turn, strict=True)
     ]
-    return start_generation(
+    return prepare_generation(
         prompt=prompts[-1],
         messages=messages,
         system_prompt=contestant.system_prompt,
@@ -48,10 +63,11 @@ def start_side(
         max_tokens=int(contestant.decoding["max_tokens"]),
         temperature=float(contestant.decoding["temperature"]),
         top_p=float(contestant.decoding["top_p"]),
-        checkpoint=contestant.checkpoint.slug,
+        checkpoint=contestant.checkpoint,
+        available=available[contestant.checkpoint_id],
         author=ARENA,
         visibility=Visibility.PRIVATE,
-        turn_of=f"voter-{voter_id}",
+        turn_of=f"voter-{battle.voter_id}",
     )
 
 

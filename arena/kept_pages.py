@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from arena.models import Season
+from arena.services.audit.recount import recount_when_due
 from arena.services.audit.report import self_audit
 from arena.services.quality import quality_report
 from arena.services.transparency.report import transparency_report
@@ -33,10 +34,11 @@ def keep_pages() -> None:
     """Do all of it for every season; a failure costs the first reader some time and stops nothing."""
     for season in Season.objects.all():
         _try(keep_board, season)
+        _try(recount_when_due, season)
         _try(keep_reports, season)
 
 
-def _try(step: Callable[[Season], None], season: Season) -> None:
+def _try(step: Callable[[Season], object], season: Season) -> None:
     try:
         step(season)
     except Exception:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from rest_framework.request import Request
 
-from arena.models import Season, Voter
+from arena.models import Policy, Season, Voter
 from arena.services.seasons import current_policy, get_season, rules_of
 from arena.services.voters import find_voter, get_or_add_voter, voter_token
 
@@ -27,9 +27,12 @@ def known_voter(request: HttpRequest | Request) -> Voter | None:
     return find_voter(user=request.user, token=_token(request))
 
 
-def voter_for(request: HttpRequest | Request, season: Season | None = None) -> Voter:
-    """Return the asker's voter, made now if need be. Raises `ForbiddenError` when the policy wants a sign-in."""
-    rules = rules_of(current_policy(season or get_season(None)))
+def voter_for(request: HttpRequest | Request, season: Season | None = None, policy: Policy | None = None) -> Voter:
+    """Return the asker's voter, made now if need be. Raises `ForbiddenError` when the policy wants a sign-in.
+
+    policy: the season's, where the caller has just read it.
+    """
+    rules = rules_of(policy or current_policy(season or get_season(None)))
     return get_or_add_voter(user=request.user, token=_token(request), rules=rules)
 
 

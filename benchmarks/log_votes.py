@@ -31,7 +31,7 @@ DRAW = """
 import sys
 from arena.models import Season, Voter
 from arena.services.draws import SaltedText, draw_battle
-from arena.services.epochs import current_epoch
+from arena.services.epochs import next_draw
 from arena.services.seasons import rules_of
 from django.db import transaction
 from webapp.transparency.services import sequence_entries
@@ -42,8 +42,7 @@ voters = Voter.objects.bulk_create([Voter(is_simulated=True) for _ in range(n)])
 while voters:
     sequence_entries()
     with transaction.atomic():
-        epoch = current_epoch(season)
-        first = epoch.battles.count()
+        epoch, first = next_draw(season)
         room = rules_of(epoch.policy).draws_per_epoch - first
         for draw_index in range(first, first + min(room, len(voters))):
             text = SaltedText.of("A prompt.")
@@ -109,21 +108,6 @@ def run_together(site: Production, script: str, arguments: list[list[str]]) -> t
     return wall_s, sum(map(float, outputs))
 
 
-def database_cpu_s(site: Production) -> float:
-    """Return the processor seconds that PostgreSQL's processes of now have used, also for children that ended."""
-    group, ticks = site.running["postgres"].pid, 0
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                if os.getpgid(int(folder.name)) == group:
-                    fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-                    is_leader = int(folder.name) == group
-                    ticks += sum(map(int, fields[11:15] if is_leader else fields[11:13]))
-            except OSError:
-                continue
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def sequence_until(site: Production, stop: threading.Event) -> None:
     """Sequence every second in a process of its own, and once more when told to stop."""
     script = (
@@ -169,9 +153,9 @@ def main() -> None:
         stop = threading.Event()
         sequencer = threading.Thread(target=sequence_until, args=(site, stop))
         sequencer.start()
-        before = database_cpu_s(site)
+        before = site.processor_s("postgres")
         wall_s, python_s = run_together(site, VOTE, [[part, str(WARM_UP)] for part in parts])
-        database_s = database_cpu_s(site) - before
+        database_s = site.processor_s("postgres") - before
         acknowledged = time.perf_counter()
         stop.set()
         sequencer.join()

@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -107,19 +106,6 @@ def run(site: Production, script: str, *arguments: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def database_cpu_s(site: Production) -> float:
-    """Return the processor seconds of PostgreSQL so far: of its first process, of its children, those ended too."""
-    leader, ticks = site.running["postgres"].pid, 0
-    for folder in Path("/proc").iterdir():
-        with suppress(OSError, ValueError):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(folder.name) == leader:
-                ticks += sum(map(int, fields[11:15]))
-            elif int(fields[1]) == leader:
-                ticks += sum(map(int, fields[11:13]))
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 class Clients:
     """Threads that ask at once, each with a connection that it keeps."""
 
@@ -163,7 +149,7 @@ class Clients:
     def _cpu_s(self) -> dict[str, float]:
         return {
             "web": self.site.processor_s("web"),
-            "PostgreSQL": database_cpu_s(self.site),
+            "PostgreSQL": self.site.processor_s("postgres"),
             "client": time.process_time(),
         }
 

@@ -91,12 +91,12 @@ def _first_argument(message: dict[str, Any]) -> str:
     return str(arguments[0]) if arguments else ""
 
 
-def check_room(kind: Any) -> None:
-    """Raise `BusyError` when as many jobs of this kind wait as the operator lets wait.
+def check_room(kind: Any, *, n: int = 1) -> None:
+    """Raise `BusyError` when n more jobs of this kind would be more than the operator lets wait.
 
     Two requests at once may both see the last place; the bound keeps the queue short, not exact.
     """
-    check_waiting(kind.objects.filter(status=JobStatus.PENDING).count())
+    check_waiting(kind.objects.filter(status=JobStatus.PENDING).count() + n - 1)
 
 
 def check_waiting(n_waiting: int) -> None:

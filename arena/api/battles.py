@@ -20,7 +20,7 @@ from arena.api.presentation import present_battle
 from arena.models import Battle, Verdict, Voter
 from arena.onboarding import CHECKS
 from arena.services import battles, reveal, votes
-from arena.services.epochs import sequence_before_draw
+from arena.services.epochs import sequence_before_draw, standing_of
 from arena.services.pool import take_prompt
 from arena.services.seasons import get_season
 from arena.services.voters import answer_checks, has_passed_checks, voter_token
@@ -67,7 +67,7 @@ class DetailSerializer(serializers.Serializer[Any]):
 
 
 class TurnSerializer(serializers.Serializer[Any]):
-    """A prompt and both answers; null while they are made, and where they were erased."""
+    """A prompt and both answers; null while they are made, where they were erased, and in a simulated season."""
 
     number = serializers.IntegerField()
     prompt = serializers.CharField(allow_null=True)
@@ -80,6 +80,9 @@ class BattleSerializer(serializers.Serializer[Any]):
 
     id = serializers.UUIDField()
     season = serializers.CharField()
+    is_simulated = serializers.BooleanField(
+        help_text="A program voted: no answers were generated, so that answers, lengths and routing shares are null."
+    )
     status = serializers.ChoiceField(choices=["answering", "ready", "failed", "voted", "closed"])
     is_own = serializers.BooleanField()
     created_at = serializers.DateTimeField()
@@ -148,8 +151,9 @@ class BattleCollection(ListAPIView[Battle]):
         asked.is_valid(raise_exception=True)
         values = asked.validated_data
         season = get_season(None)
-        voter = voter_for(request, season)
-        sequence_before_draw(season)
+        standing = standing_of(season)
+        voter = voter_for(request, season, standing.policy)
+        sequence_before_draw(season, standing)
 
         def create() -> Response:
             battle = battles.start_battle(
@@ -158,7 +162,7 @@ class BattleCollection(ListAPIView[Battle]):
                 prompt=values["prompt"],
                 nonce=values["nonce"],
                 pool_prompt=take_prompt(values["category"]) if values["from_pool"] else None,
-                is_sequenced=True,
+                standing=standing,
             )
             answer = _answer(battle.pk, voter, 202)
             answer["Location"] = reverse("api-arena-battle", args=[battle.pk])

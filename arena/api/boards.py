@@ -54,7 +54,10 @@ class RowSerializer(serializers.Serializer[Any]):
     upper = serializers.FloatField()
     n_votes = serializers.IntegerField()
     win_percent = serializers.FloatField(allow_null=True)
-    votes_to_flip = serializers.IntegerField(allow_null=True)
+    votes_to_flip = serializers.IntegerField(
+        allow_null=True,
+        help_text="Further direct votes that would swap it with the next; null for the last, and on controlled boards.",
+    )
     overlap = serializers.FloatField(
         allow_null=True, help_text="Mean share of its answers' characters that stand word for word in the corpora."
     )

@@ -8,7 +8,6 @@ from django.urls import reverse
 
 from arena.answers import SIDES, are_ready, has_failed, turns_of
 from arena.models import Battle, Contestant, Verdict, Vote, Voter
-from arena.services.battles import is_closed
 from arena.services.reveal import how_others_voted, side_facts
 from arena.services.seasons import rules_of
 from webapp.transparency.services import format_time
@@ -17,12 +16,13 @@ from webapp.transparency.services import format_time
 def present_battle(battle: Battle, voter: Voter | None) -> dict[str, Any]:
     """Return a battle as it stands for its reader."""
     turns = turns_of(battle)
-    closed, ready, failed = is_closed(battle), are_ready(turns), has_failed(turns)
+    closed, ready, failed = hasattr(battle, "close"), are_ready(turns), has_failed(turns)
     vote = Vote.objects.current().filter(battle=battle).first()
     is_own = voter is not None and battle.voter_id == voter.pk
     shown: dict[str, Any] = {
         "id": str(battle.pk),
         "season": battle.season.slug,
+        "is_simulated": battle.season.is_simulated,
         "status": _status(battle, closed=closed, ready=ready, failed=failed, voted=vote is not None),
         "is_own": is_own,
         "created_at": format_time(battle.created_at),
@@ -88,6 +88,6 @@ def _side(fact: dict[str, Any]) -> dict[str, Any]:
             for row in fact["experts"]
         ],
         "traces": [str(trace.pk) for trace in fact["traces"]],
-        "n_characters": fact["n_characters"],
+        "n_characters": fact["n_characters"] if fact["generations"] else None,
         "overlap": None if fact["overlap"] is None else round(fact["overlap"], 4),
     }

@@ -14,9 +14,9 @@ from django.utils import timezone
 from arena import answers
 from arena.models import Battle, BattleClose, BattleTurn, CloseKind, PoolPrompt, Season, TurnText, Vote, Voter
 from arena.services.draws import SaltedText, checked_nonce, draw_battle
-from arena.services.epochs import current_epoch, reveal_finished_epochs, sequence_before_draw
+from arena.services.epochs import Standing, next_draw, reveal_finished_epochs, sequence_before_draw, standing_of
 from arena.services.overlaps import request_overlap
-from arena.services.seasons import current_policy, rules_of
+from arena.services.seasons import rules_of
 from arena.services.voters import check_eligible
 from webapp.errors import BadInputError, ConflictError, FairgroundError, NotFoundError
 from webapp.text import storable
@@ -41,33 +41,35 @@ def start_battle(
     prompt: str = "",
     nonce: str = "",
     pool_prompt: PoolPrompt | None = None,
-    is_sequenced: bool = False,
+    standing: Standing | None = None,
 ) -> Battle:
     """Draw a pair for a prompt, write the draw to the log, sign its receipt, and queue both answers.
 
-    nonce: the client's 16 to 64 bytes in hexadecimal; empty lets the server choose one. is_sequenced:
-    a caller that holds a transaction has called `sequence_before_draw` before it. The draw stands
+    nonce: the client's 16 to 64 bytes in hexadecimal; empty lets the server choose one. standing: from
+    a caller that holds a transaction and has called `sequence_before_draw` before it. The draw stands
     whatever happens next: an answer that cannot be made closes it as an error. Raises
     `BadInputError`, `ForbiddenError` for voters the policy keeps out, `ConflictError` while another
     battle of the voter is open or fewer than two contestants are there, `LogUnsoundError` while the
     log is known to be damaged.
     """
     require_sound()
-    check_eligible(voter, rules_of(current_policy(season)))
+    is_sequenced = standing is not None
+    standing = standing or standing_of(season)
+    check_eligible(voter, rules_of(standing.policy))
     for left in Battle.objects.unclosed().filter(season=season, voter=voter):
         settle_battle(left)
     text = _checked_prompt(pool_prompt.text if pool_prompt else prompt)
     nonce = checked_nonce(nonce)
     if not is_sequenced:
-        sequence_before_draw(season)
+        sequence_before_draw(season, standing)
     with transaction.atomic():
-        epoch = current_epoch(season)
+        epoch, draw_index = next_draw(season)
         if Battle.objects.unclosed().filter(season=season, voter=voter).exists():
             raise ConflictError("You have an open battle. Vote on it or skip it first.", code="open-battle")
         salted = SaltedText.of(text)
         battle = draw_battle(
             epoch=epoch,
-            draw_index=epoch.battles.count(),
+            draw_index=draw_index,
             voter=voter,
             prompt=salted,
             nonce=nonce,
@@ -94,13 +96,7 @@ def _start_turn(battle: Battle, prompt: SaltedText, *, earlier: list[BattleTurn]
     prompts = [*(t.text.prompt for t in earlier), prompt.text]
     failure = ""
     try:
-        with transaction.atomic():
-            for side in answers.SIDES:
-                own = [getattr(t, f"generation_{side}").text for t in earlier]
-                generation = answers.start_side(
-                    getattr(battle, f"contestant_{side}"), prompts, own, voter_id=battle.voter_id
-                )
-                setattr(turn, f"generation_{side}", generation)
+        turn.generation_a, turn.generation_b = answers.start_sides(battle, prompts, earlier)
     except FairgroundError as error:
         log.warning("an answer could not be started", battle=str(battle.id), error=error.message)
         turn.generation_a = turn.generation_b = None

@@ -7,6 +7,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Exists, OuterRef
+
 from arena.models import Battle, Contestant, Epoch, PoolPrompt, RosterChange, RosterKind, Visibility, Voter
 from arena.sampling import Draw, draw_pair
 from arena.sampling.draws import MAX_NONCE_BYTES, MIN_NONCE_BYTES
@@ -53,6 +55,7 @@ def draw_battle(
     """Draw the pair of an index and store the battle with its log entry and receipt, in the caller's transaction."""
     seed = bytes.fromhex(epoch.seed)
     draw = draw_pair(table_of(epoch), seed=seed, draw_index=draw_index, nonce=bytes.fromhex(nonce))
+    contestant_a, contestant_b = _contestants(draw)
     battle_id = uuid7()
     body = {
         "season": epoch.season.slug,
@@ -71,12 +74,12 @@ def draw_battle(
         draw_index=draw_index,
         nonce=nonce,
         voter=voter,
-        contestant_a_id=uuid.UUID(draw.side_a),
-        contestant_b_id=uuid.UUID(draw.side_b),
+        contestant_a=contestant_a,
+        contestant_b=contestant_b,
         is_swapped=draw.swap,
         p_numerator=str(draw.probability.numerator),
         p_denominator=str(draw.probability.denominator),
-        is_pre_release=is_pre_release(draw),
+        is_pre_release=any(map(_is_under_test, (contestant_a, contestant_b))),
         pool_prompt=pool_prompt,
         category=pool_prompt.category if pool_prompt else "",
         discipline=pool_prompt.discipline if pool_prompt else "",
@@ -97,8 +100,17 @@ def _receipt(body: dict[str, Any], epoch: Epoch, entry: Entry) -> dict[str, Any]
     }
 
 
-def is_pre_release(draw: Draw) -> bool:
-    """Tell whether a private variant takes part that was not launched yet."""
-    tested = Contestant.objects.filter(pk__in=draw.pair, visibility=Visibility.PRIVATE)
-    launched = RosterChange.objects.filter(kind=RosterKind.LAUNCHED, contestant__in=tested)
-    return tested.count() > launched.count()
+def _contestants(draw: Draw) -> tuple[Contestant, Contestant]:
+    """Return the contestants of sides a and b with their checkpoint, one object where it is the same."""
+    launches = RosterChange.objects.filter(contestant=OuterRef("pk"), kind=RosterKind.LAUNCHED)
+    rows = Contestant.objects.select_related("checkpoint").annotate(is_launched=Exists(launches))
+    found = rows.in_bulk([uuid.UUID(draw.side_a), uuid.UUID(draw.side_b)])
+    a, b = found[uuid.UUID(draw.side_a)], found[uuid.UUID(draw.side_b)]
+    if a.checkpoint_id == b.checkpoint_id:
+        b.checkpoint = a.checkpoint
+    return a, b
+
+
+def _is_under_test(contestant: Contestant) -> bool:
+    """Tell whether it is a private variant that was not launched yet."""
+    return contestant.visibility == Visibility.PRIVATE and not contestant.is_launched  # type: ignore[attr-defined]

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from arena.models import Battle, Epoch, EpochReveal, RosterChange, RosterKind, Season, Verdict, Vote
-from arena.policy import Rules
+from arena.models import Battle, Epoch, EpochReveal, Policy, RosterChange, RosterKind, Season, Verdict, Vote
 from arena.sampling import PairTally, WeightTable, commit_seed, new_seed, pair_weights
 from arena.sampling.weights import Pair
 from arena.services.counted import closed_at
@@ -26,10 +27,12 @@ from arena.services.seasons import current_policy, lock_season, rules_of
 from arena.services.vote_columns import are_near
 from webapp.errors import ConflictError
 from webapp.transparency.models import Checkpoint as LogCheckpoint
+from webapp.transparency.models import Entry
 from webapp.transparency.services import append_entry, sequence_entries
 
 log = structlog.get_logger(__name__)
 GONE = (RosterKind.RETIRED, RosterKind.WITHDRAWN)
+ROSTER_KINDS = ("contestant", "roster_change")
 TABLES_KEPT = 4
 _tables: dict[str, WeightTable] = {}  # by digest
 
@@ -97,33 +100,75 @@ def table_of(epoch: Epoch) -> WeightTable:
     return table
 
 
-def latest_epoch(season: Season) -> Epoch | None:
-    """Return the newest epoch; its table is loaded when it is asked for."""
-    return season.epochs.select_related("policy").defer("table").order_by("-number").first()
+@dataclass(frozen=True)
+class Standing:
+    """Where the draws of a season stood at one moment: its newest epoch, the rules in force, the log's size.
+
+    epoch: None before the first draw. n_draws: of the epoch, also the index of its next draw. is_over: no further
+    draw may come from it.
+    """
+
+    epoch: Epoch | None
+    policy: Policy
+    size: int
+    n_draws: int
+    is_over: bool
 
 
-def is_over(epoch: Epoch, rules: Rules, *, size: int) -> bool:
-    """Tell whether no further draw may come from the epoch."""
-    return (
-        epoch.battles.count() >= rules.draws_per_epoch
+def standing_of(season: Season) -> Standing:
+    """Return where the draws stand, read by one statement unless rules or contestants have changed."""
+    epoch = _newest_epochs(season).first()
+    if epoch is None:
+        return Standing(None, current_policy(season), tree_size(), 0, is_over=True)
+    n_draws, size = epoch.last_draw + 1, epoch.size  # type: ignore[attr-defined]
+    if epoch.policy_id != epoch.newest_policy:  # type: ignore[attr-defined]
+        return Standing(epoch, current_policy(season), size, n_draws, is_over=True)
+    rules = rules_of(epoch.policy)
+    is_over = (
+        n_draws >= rules.draws_per_epoch
         or epoch.created_at < timezone.now() - timedelta(hours=rules.epoch_hours)
-        or EpochReveal.objects.filter(epoch=epoch).exists()
-        or epoch.policy_id != current_policy(epoch.season).pk
-        or roster_at(epoch.season, size) != list(table_of(epoch).contestants)
+        or epoch.is_revealed  # type: ignore[attr-defined]
+        or (epoch.has_news and roster_at(season, size) != list(table_of(epoch).contestants))  # type: ignore[attr-defined]
+    )
+    return Standing(epoch, epoch.policy, size, n_draws, is_over)
+
+
+def _newest_epochs(season: Season) -> QuerySet[Epoch]:
+    """Return a season's epochs, newest first, with what decides whether they are over.
+
+    last_draw: index of its last draw, -1 without one; indices have no gaps. has_news: the log has entries on
+    contestants, of any season, behind those of which the roster was made. Tables are loaded when they are asked for.
+    """
+    draws = Battle.objects.filter(epoch=OuterRef("pk")).order_by("-draw_index").values("draw_index")
+    policies = Policy.objects.filter(season=OuterRef("season")).order_by("-version").values("pk")
+    sizes = LogCheckpoint.objects.order_by("-number").values("tree_size")
+    news = Entry.objects.filter(kind__in=ROSTER_KINDS, index__gte=OuterRef("tree_size"))
+    found = season.epochs.select_related("policy").defer("table", "policy__document").order_by("-number")
+    return found.annotate(
+        last_draw=Coalesce(Subquery(draws[:1]), -1),
+        newest_policy=Subquery(policies[:1]),
+        size=Coalesce(Subquery(sizes[:1]), 0),
+        is_revealed=Exists(EpochReveal.objects.filter(epoch=OuterRef("pk"))),
+        has_news=Exists(news),
     )
 
 
 def current_epoch(season: Season) -> Epoch:
-    """Return the epoch for the next draw, opening one when the last is over. Holds the season's lock.
+    """Return the epoch for the next draw, as `next_draw` does."""
+    return next_draw(season)[0]
+
+
+def next_draw(season: Season) -> tuple[Epoch, int]:
+    """Return epoch and index of the next draw, opening an epoch when the last is over. Holds the season's lock.
 
     Raises `ConflictError` while fewer than two contestants can battle.
     """
     lock_season(season)
-    epoch = latest_epoch(season)
-    policy = current_policy(season)
-    size = tree_size()
-    if epoch is not None and not is_over(epoch, rules_of(epoch.policy), size=size):
-        return epoch
+    standing = standing_of(season)  # after the lock: nobody draws between this and the caller's own draw
+    epoch, policy, size = standing.epoch, standing.policy, standing.size
+    if epoch is not None and not standing.is_over:
+        epoch.season = season
+        return epoch, standing.n_draws
     rules = rules_of(policy)
     roster = roster_at(season, size)
     if len(roster) < 2:
@@ -145,7 +190,7 @@ def current_epoch(season: Season) -> Epoch:
             "weights_digest": table.digest(),
         },
     )
-    return Epoch.objects.create(
+    opened = Epoch.objects.create(
         season=season,
         number=number,
         policy=policy,
@@ -158,12 +203,12 @@ def current_epoch(season: Season) -> Epoch:
         n_votes=n_votes,
         entry=entry,
     )
+    return opened, 0
 
 
-def sequence_before_draw(season: Season) -> None:
+def sequence_before_draw(season: Season, standing: Standing) -> None:
     """Give waiting entries their index where the next draw would open an epoch. Not within a transaction."""
-    epoch = latest_epoch(season)
-    if epoch is None or is_over(epoch, rules_of(epoch.policy), size=tree_size()):
+    if standing.is_over:
         sequence_entries()
         tallies_at(season, tree_size())  # what is read for it now is not read under the season's lock
 
@@ -177,9 +222,9 @@ def reveal_finished_epochs(season: Season) -> int:
 def _reveal(epoch: Epoch) -> bool:
     with transaction.atomic():
         lock_season(epoch.season)
-        newest = latest_epoch(epoch.season)
-        ended = newest is not None and newest.number > epoch.number
-        if not ended and not is_over(epoch, rules_of(epoch.policy), size=tree_size()):
+        standing = standing_of(epoch.season)
+        ended = standing.epoch is not None and standing.epoch.number > epoch.number
+        if not ended and not standing.is_over:
             return False
         if Battle.objects.unclosed().filter(epoch=epoch).exists():
             return False

@@ -15,6 +15,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import IntegrityError, transaction
+from django.db.models import Count, Q
 
 from arena.models import ArenaExport, Battle, Judge, JudgeVerdict, Season, Verdict, Vote
 from arena.quality.judges import JudgeAgreement, Judged, by_category, judge_agreement
@@ -193,13 +194,21 @@ def told_verdicts(judge: Judge, season: Season) -> Any:
 
 def report_judge(judge: Judge, season: Season) -> JudgeReport:
     """Return how a judge agrees with the verdicts that releases have told; those set aside by a rule are left out."""
+    n_verdicts = JudgeVerdict.objects.filter(judge=judge, battle__season=season).count()
     last = latest_release(season)
+    key = _key(judge, season, last, n_verdicts)
+    known: JudgeReport | None = cache.get(key)
+    return known or _report(judge, season, last, key)
+
+
+def _key(judge: Judge, season: Season, last: ArenaExport | None, n_verdicts: int) -> str:
+    """Return the key of a report: verdicts are only ever added, and told by the next release."""
+    return f"arena:judge:{judge.slug}:{season.pk}:{last.pk if last else ''}:{n_verdicts}"
+
+
+def _report(judge: Judge, season: Season, last: ArenaExport | None, key: str) -> JudgeReport:
     told = last.votes_size if last else 0
     all_rows = JudgeVerdict.objects.filter(judge=judge, battle__season=season)
-    key = f"arena:judge:{judge.slug}:{season.pk}:{last.pk if last else ''}:{all_rows.count()}"
-    known: JudgeReport | None = cache.get(key)
-    if known is not None:
-        return known
     n_judged = all_rows.values("battle").distinct().count()
     n_waiting = all_rows.exclude(battle__close__entry__index__lt=told).values("battle").distinct().count()
     rows = _judged(judge, season, told)
@@ -244,6 +253,10 @@ def _judged(judge: Judge, season: Season, told: int) -> list[tuple[bool, Judged]
 
 def report_judges(season: Season) -> list[JudgeReport]:
     """Return all judges that judged battles of a season, the most accurate on held-out verdicts first."""
-    judges = Judge.objects.filter(verdicts__battle__season=season).distinct()
-    reports = [report_judge(judge, season) for judge in judges]
+    in_season = Count("verdicts", filter=Q(verdicts__battle__season=season))
+    judges = Judge.objects.annotate(n_verdicts=in_season).filter(n_verdicts__gt=0)
+    last = latest_release(season)
+    keys = {judge: _key(judge, season, last, judge.n_verdicts) for judge in judges}
+    known: dict[str, JudgeReport] = cache.get_many(keys.values())
+    reports = [known.get(key) or _report(judge, season, last, key) for judge, key in keys.items()]
     return sorted(reports, key=lambda r: (-(r.held_out.accuracy.value or 0.0), r.judge.slug))

@@ -31,11 +31,12 @@ def trace_answers(battle: Battle) -> None:
 def side_facts(battle: Battle) -> list[dict[str, Any]]:
     """Return for each side its contestant, rating, experts with routing shares, length, and verbatim overlap.
 
+    Routing shares are None where no tokens are known: answers that were erased, or never generated.
     overlap: the share of the answer that stands word for word in the corpora, 0 to 1; None where it was not, or not
-    yet, measured.
+    yet, measured, and in a simulated season, whose numbers are made up.
     """
     ratings = latest_ratings(battle.season)
-    measured = Overlap.objects.filter(battle=battle).first()
+    measured = None if battle.season.is_simulated else Overlap.objects.filter(battle=battle).first()
     turns = turns_of(battle)
     facts = []
     for side in SIDES:
@@ -64,7 +65,7 @@ def _shares(contestant: Contestant, generations: list[Any]) -> list[dict[str, An
         if expert.slug in withdrawn and expert.slug not in contestant.experts:
             continue
         weighted = sum(g.routing_shares.get(expert.slug, 0.0) * len(g.token_ids) for g in generations)
-        percent = round(100 * weighted / n_tokens) if n_tokens else 0
+        percent = round(100 * weighted / n_tokens) if n_tokens else None
         rows.append(
             {
                 "expert": expert,

@@ -22,7 +22,7 @@ from arena.rating import SCALE
 from arena.services.battles import close_battle
 from arena.services.boards import publish_controlled, publish_leaderboard
 from arena.services.draws import SaltedText, draw_battle
-from arena.services.epochs import current_epoch, reveal_finished_epochs
+from arena.services.epochs import next_draw, reveal_finished_epochs
 from arena.services.overlaps import settings_of, share, write_overlap
 from arena.services.quality import judge_season
 from arena.services.seasons import rules_of
@@ -102,8 +102,7 @@ def simulate_votes(
     while n_votes < simulation.n_votes:
         sequence_entries()
         with transaction.atomic():
-            epoch = current_epoch(season)
-            first = epoch.battles.count()
+            epoch, first = next_draw(season)
             room = rules_of(epoch.policy).draws_per_epoch - first
             for draw_index in range(first, first + min(room, BATCH, simulation.n_votes - n_votes)):
                 voter, temper = source.choice(voters)

@@ -37,6 +37,11 @@ class VoteRow:
 
 def votes_at(season: Season, size: int, chosen: Slice) -> list[VoteRow]:
     """Return the votes of a slice at a tree size, in the order of their close entries."""
+    return list(read_votes(season, size, chosen))
+
+
+def read_votes(season: Season, size: int, chosen: Slice) -> Iterator[VoteRow]:
+    """Yield what `votes_at` returns; only some thousand votes are held at a time."""
     rows = Vote.objects.closed().filter(battle__season=season, battle__close__entry__index__lt=size)
     for name, value in chosen.filters:
         rows = rows.filter(**({"voter__community": value} if name == "community" else {f"battle__{name}": value}))
@@ -50,7 +55,7 @@ def votes_at(season: Season, size: int, chosen: Slice) -> list[VoteRow]:
         rows = rows.filter(created_at__date__gte=chosen.since)
     if chosen.until:
         rows = rows.filter(created_at__date__lt=chosen.until)
-    return list(_rows(rows, season, chosen))
+    return _rows(rows, season, chosen)
 
 
 def _rows(rows: Any, season: Season, chosen: Slice) -> Iterator[VoteRow]:

@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from arena.answers import SIDES, are_ready, has_failed, plain_style, turns_of
 from arena.models import Aspect, Battle, Verdict, Vote, Voter
-from arena.services.battles import is_closed
 from arena.services.reveal import how_others_voted, side_facts
 from arena.services.seasons import rules_of
 from arena.services.votes import TAGS
@@ -22,7 +21,7 @@ SCALE = range(1, 6)
 def battle_context(battle: Battle, voter: Voter | None, query: QueryDict) -> dict[str, Any]:
     """Return the page's context. `?plain=1` takes the marks of layout out of both answers."""
     turns = turns_of(battle)
-    closed, ready = is_closed(battle), are_ready(turns)
+    closed, ready = hasattr(battle, "close"), are_ready(turns)
     vote = Vote.objects.current().filter(battle=battle).select_related("entry").first()
     is_plain = query.get("plain") == "1"
     rules = rules_of(battle.epoch.policy)
@@ -75,7 +74,11 @@ def _edit_seconds(battle: Battle, window_s: int) -> int:
 
 def _revealed(battle: Battle, query: QueryDict) -> dict[str, Any]:
     facts = [
-        {**fact, "overlap_percent": None if fact["overlap"] is None else 100 * fact["overlap"]}
+        {
+            **fact,
+            "overlap_percent": None if fact["overlap"] is None else 100 * fact["overlap"],
+            "has_no_shares": all(row["percent"] is None for row in fact["experts"]),
+        }
         for fact in side_facts(battle)
     ]
     others = how_others_voted(battle)

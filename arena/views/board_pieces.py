@@ -84,6 +84,7 @@ def render_pieces(key: str, board: Board, rows: list[dict[str, Any]], contestant
         "level_percent": f"{100 * board.result['method']['level']:g}",
         "effects": board.result["method"].get("covariate_effects", []),
         "overlap": board.result.get("overlap"),
+        "has_no_flips": len(rows) > 1 and all(row["votes_to_flip"] is None for row in rows),
         "is_overlap_controlled": "overlap" in board.result["method"].get("covariates", []),
     }
     ratings, maps = (str(render_to_string(name, context)) for name in TEMPLATES)

@@ -18,6 +18,8 @@ from arena.views.board_pieces import Pieces, kept_pieces, pieces_key, render_pie
 from arena.views.errors import answer_errors
 from arena.views.slices import find_board, find_published, outline_of, published_board, slice_choices
 
+LAST = "The last one has no neighbour below it."
+CONTROLLED = "Not computed where something is held equal: with covariates there is no closed form."
 COLUMNS = (
     *("rank_low", "rank_high", "contestant", "title", "rating", "lower", "upper", "n_votes", "overlap", "n_overlap"),
     "state",
@@ -101,6 +103,7 @@ def board_rows(board: Board, contestants: dict[str, Contestant]) -> list[dict[st
             "state": state_of(contestants[row["contestant"]]),
             "win_percent": rates.get(row["contestant"]),
             "votes_to_flip": flips.get(row["contestant"]),
+            "why_no_flip": LAST if flips else CONTROLLED,
         }
         for row in board.result["ratings"]
         if row["contestant"] in contestants

@@ -34,6 +34,7 @@ def _shown(family: FamilyEffects) -> dict[str, Any]:
     ]
     return {
         "family": family,
+        "untold": [(titles.get(slug, slug), reason) for slug, reason in whole.untold.items()],
         "plot": charts.interval_plot(plotted, titles),
         "rows": [
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -15,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena.guards import GUARDS, remove_sql
+from arena.kept_pages import keep_pages
 from arena.models import Contestant, Exclusion, Leaderboard, PoolPrompt, Season, Vote, Voter
 from arena.services import battles, boards, votes
-from arena.services.audit import records, results
+from arena.services.audit import records, recount, results
 from arena.services.audit.contestants import wilson
 from arena.services.audit.items import ITEMS
 from arena.services.audit.report import self_audit
@@ -220,3 +222,50 @@ def test_page_and_resource_say_the_same(client: Client, voted: Season) -> None:
         assert limit["claim"] in client.get("/arena/method/").content.decode()
     assert "distinct people" in page
     assert client.get("/arena/transparency/audit/?season=none").status_code == 404
+
+
+def test_large_board_is_counted_by_the_worker_and_its_finding_shown(
+    voted: Season, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recount, "MAX_FOR_A_PAGE", 3)
+    board = boards.latest_leaderboard(voted)
+    assert board is not None
+    assert outcome(voted, "T.7")[0] == "could not decide"
+    cache.clear()
+    found = recount.recount_when_due(voted)
+    assert found is not None
+    assert (found.board, found.n_votes, found.is_same) == (str(board.pk), board.n_votes, True)
+    row = next(row for row in self_audit(scope_of(voted)).rows if row.item == "T.7")
+    assert (row.outcome, row.numbers["board"], row.numbers["n_votes"]) == ("pass", str(board.pk), board.n_votes)
+    assert "The newest leaderboard's" in row.reason
+    assert recount.recount_when_due(voted) is None, "it was counted again though nothing changed"
+
+
+def test_large_board_of_other_votes_is_found_by_the_worker(voted: Season, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recount, "MAX_FOR_A_PAGE", 3)
+    lift("arena_leaderboard_no_update")
+    Leaderboard.objects.update(input_digest="0" * 64)
+    keep_pages()
+    row = next(row for row in self_audit(scope_of(voted)).rows if row.item == "T.7")
+    assert (row.outcome, row.is_evaluated) == ("fail", True)
+
+
+def test_newer_large_board_waits_while_the_last_count_is_fresh(
+    voted: Season, voter: Voter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recount, "MAX_FOR_A_PAGE", 3)
+    first = recount.recount_when_due(voted)
+    assert first is not None
+    battled(voted, voter)
+    sequence_entries()
+    newer = boards.publish_leaderboard(voted)
+    assert newer.n_votes == first.n_votes + 1
+    monkeypatch.setattr(recount.timezone, "now", lambda: first.at + timedelta(seconds=99 * first.took_s))
+    assert recount.recount_when_due(voted) is None
+    row = next(row for row in self_audit(scope_of(voted), renew=True).rows if row.item == "T.7")
+    assert row.numbers["tree_size"] == first.tree_size
+    assert f"At tree size {first.tree_size}" in row.reason
+    monkeypatch.setattr(recount.timezone, "now", lambda: first.at + timedelta(seconds=101 * first.took_s))
+    second = recount.recount_when_due(voted)
+    assert second is not None
+    assert (second.board, second.is_same) == (str(newer.pk), True)

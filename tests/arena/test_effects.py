@@ -9,6 +9,8 @@ from django.test import Client
 from arena.models import Contestant, Season
 from arena.services import boards
 from tests.arena.conftest import battled, eligible_voter
+from tests.inference.tiny import EXPERTS
+from webapp.playground.models import Expert
 from webapp.transparency.services import sequence_entries
 
 pytestmark = pytest.mark.django_db
@@ -38,3 +40,18 @@ def test_effects_have_a_table_and_a_json_twin(client: Client, season: Season, tr
     page = client.get("/arena/effects/").content.decode()
     for expert in trio[0].checkpoint.experts.all():
         assert expert.title in page
+
+
+def test_expert_whose_effect_cannot_be_told_is_called_by_its_title(
+    client: Client, season: Season, trio: list[Contestant]
+) -> None:
+    expert = trio[0].checkpoint.experts.get(slug=EXPERTS[-1])  # switched on by all three
+    Expert.objects.filter(pk=expert.pk).update(title="Written by the town")
+    for number in range(12):
+        battled(season, eligible_voter(), ("a", "b", "tie", "both_bad")[number % 4])
+    sequence_entries()
+    boards.publish_leaderboard(season)
+    untold = client.get("/api/v1/arena/effects/").json()["families"][0]["categories"][0]["untold"]
+    assert expert.slug in untold
+    page = client.get("/arena/effects/").content.decode()
+    assert f"Written by the town {untold[expert.slug]}, so its effect cannot be told." in page

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from arena.models import ArenaExport, Battle, Contestant, Judge, JudgeVerdict, Season, Voter
@@ -310,3 +311,29 @@ def test_faulty_line_is_named(judge: Judge, release: ArenaExport, tmp_path: Path
     file.write_text(line)
     with pytest.raises(CommandError, match=fault):
         submit(file)
+
+
+def test_list_of_judges_asks_no_more_for_more_judges(
+    judge: Judge, owner: User, voted: list[Battle], season: Season, release: ArenaExport
+) -> None:
+    def statements() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            judges.report_judges(season)
+        return len(asked)
+
+    def give_verdict(slug: str) -> None:
+        by = judges.get_judge(slug)
+        JudgeVerdict.objects.create(judge=by, battle=voted[0], verdict="a", is_swapped=False, is_held_out=False)
+
+    give_verdict("fair")
+    assert [report.judge.slug for report in judges.report_judges(season)] == ["fair"]
+    n_for_one = statements()
+    for number in range(4):
+        judges.add_judge(user=owner, slug=f"other-{number}", title="Another")
+        give_verdict(f"other-{number}")
+    reports = judges.report_judges(season)
+    assert statements() == n_for_one
+    assert reports == sorted(
+        (judges.report_judge(one, season) for one in Judge.objects.all()),
+        key=lambda report: (-(report.held_out.accuracy.value or 0.0), report.judge.slug),
+    )

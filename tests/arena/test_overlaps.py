@@ -19,6 +19,7 @@ from arena.models import Battle, Contestant, Leaderboard, Overlap, OverlapJob, S
 from arena.policy import Rules
 from arena.services import battles, boards, housekeeping, overlaps, recompute, reveal, seasons, votes
 from arena.services.slices import Slice
+from arena.views import boards as views
 from tests.arena.conftest import Enter, answered, battled
 from tests.tracer.conftest import MakeCorpus, make_corpus, tokenizer_path
 from tracer import registry
@@ -361,6 +362,11 @@ def test_controlled_board_counts_measured_votes_and_is_published_with_a_permalin
     assert board.get_absolute_url() in page
     assert "2 votes of this slice without a measured overlap are left out" in page
     assert page.count("<h2>What is held equal</h2>") == 1
+    assert "“To flip” is not computed where something is held equal" in page
+    assert page.count(views.CONTROLLED) == len(board.result["ratings"]), "a dash without its reason"
+    plain = client.get("/arena/leaderboard/").content.decode()
+    assert (plain.count(views.LAST), plain.count(views.CONTROLLED)) == (1, 0)
+    assert "“To flip” is not computed" not in plain
     assert "held equal" in client.get(board.get_absolute_url()).content.decode()
     now = client.get(f"/api/v1/arena/leaderboard/?overlap=1&tree_size={board.tree_size}").json()
     known = client.get(f"/api/v1/arena/leaderboards/{board.pk}/").json()

@@ -8,10 +8,11 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena.models import Contestant, Overlap, Season, Vote
+from arena.models import Battle, Contestant, Overlap, Season, Vote
 from arena.policy import Rules
 from arena.services import boards, roster, seasons
 from arena.services.simulation import Simulation, Temper, honest_verdict, simulate_votes
@@ -126,3 +127,24 @@ def test_contestant_command_opens_the_arena_and_names_what_is_wrong(checkpoint: 
     assert not Season.objects.get().is_simulated
     with pytest.raises(CommandError, match="exactly these weights"):
         call_command("add_contestant", "two", **arguments)
+
+
+def test_reveal_of_a_simulated_battle_says_that_nothing_was_generated(client: Client, simulated: Season) -> None:
+    strengths = {str(pk): 1000.0 for pk in Contestant.objects.values_list("pk", flat=True)}
+    simulate_votes(season=simulated, simulation=Simulation(strengths=strengths, n_votes=3))
+    battle = Battle.objects.first()
+    assert battle is not None
+    page = client.get(battle.get_absolute_url()).content.decode()
+    assert page.count("No answer was generated: a program voted") == 2
+    assert page.count("no routing shares") == 2
+    assert "<meter" not in page
+    assert "0\u00a0%" not in page.replace("&nbsp;", "\u00a0")
+    assert "Show matches" not in page
+    assert 'class="answer-text"' not in page
+    shown = client.get(f"/api/v1/arena/battles/{battle.pk}/").json()
+    assert shown["is_simulated"] is True
+    assert [shown["turns"][0][f"answer_{side}"] for side in "ab"] == [None, None]
+    for side in shown["reveal"]["sides"].values():
+        assert (side["n_characters"], side["overlap"]) == (None, None)
+        assert {row["share_percent"] for row in side["experts"]} == {None}
+        assert sum(row["is_on"] for row in side["experts"]) == len(EXPERTS) - 1

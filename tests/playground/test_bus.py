@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 import uuid
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 
-from webapp.playground.bus import BusEvent, MemoryBus, RedisBus, TokenBus
+from webapp.playground.bus import KEPT_S, BusEvent, MemoryBus, RedisBus, TokenBus
 
 URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
 DONE = 10**9
@@ -164,3 +165,27 @@ def test_what_was_published_while_the_connection_was_cut_is_read() -> None:
         return await reading
 
     assert asyncio.run(read_over_a_cut()) == [BusEvent(1, "token", {})]
+
+
+def test_memory_bus_forgets_streams_that_were_stopped_before_they_began(
+    stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = MemoryBus()
+    bus.request_cancel(stream)
+    assert bus.is_cancelled(stream)
+    later = time.monotonic() + KEPT_S + 1
+    monkeypatch.setattr("webapp.playground.bus.time.monotonic", lambda: later)
+    bus.request_cancel("another")
+    assert not bus.is_cancelled(stream)
+    assert bus.is_cancelled("another")
+
+
+def test_memory_bus_forgets_a_stop_after_the_stream_not_before(stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bus = MemoryBus()
+    now = time.monotonic()
+    bus.request_cancel(stream)
+    monkeypatch.setattr("webapp.playground.bus.time.monotonic", lambda: now + KEPT_S - 10)
+    bus.publish(stream, token(1))
+    monkeypatch.setattr("webapp.playground.bus.time.monotonic", lambda: now + KEPT_S + 10)
+    bus.publish("another", token(1))
+    assert bus.is_cancelled(stream)

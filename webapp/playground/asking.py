@@ -27,7 +27,26 @@ MAX_PROMPT_CHARACTERS = 200_000
 MAX_SEED = 2**53 - 1
 
 
-def start_generation(
+def start_generation(**question: Any) -> Generation:
+    """Store a pending generation and queue it; arguments and errors are those of `prepare_generation`.
+
+    Raises `BusyError` when too many wait.
+    """
+    generation = prepare_generation(**question)
+    store_generations([generation])
+    return generation
+
+
+def store_generations(generations: Sequence[Generation]) -> None:
+    """Store prepared generations together and queue them. Raises `BusyError`, before anything is stored."""
+    check_room(Generation, n=len(generations))
+    with transaction.atomic(savepoint=False):
+        Generation.objects.bulk_create(generations)
+        for generation in generations:
+            enqueue_on_commit(import_string("webapp.playground.tasks.run_generation"), generation.id)
+
+
+def prepare_generation(
     *,
     prompt: str,
     experts: Sequence[str] | None = None,
@@ -35,7 +54,8 @@ def start_generation(
     temperature: float = 0.7,
     top_p: float = 0.95,
     seed: int | None = None,
-    checkpoint: str | None = None,
+    checkpoint: Checkpoint | str | None = None,
+    available: Sequence[str] | None = None,
     author: Author = NOBODY,
     visibility: str = Visibility.LINK,
     system_prompt: str = "",
@@ -49,10 +69,10 @@ def start_generation(
     comparison: Comparison | None = None,
     turn_of: str = "",
 ) -> Generation:
-    """Store a pending generation and queue it.
+    """Return a pending generation of checked values, not stored yet. Raises `BadInputError` that names the field.
 
-    Raises `BadInputError` that names the field, `BusyError` when too many wait.
-
+    `checkpoint` is one by its slug, or the row itself, read just now; `available` what `available_slugs` gave for it
+    just now, where the caller has asked already.
     `experts` None means all; `max_tokens` None as many as the context and the site allow.
     `messages` are earlier turns (role, content). `is_chat` None means a conversation where the
     checkpoint has a chat template or there are earlier turns, else the model continues the prompt.
@@ -61,8 +81,8 @@ def start_generation(
     """
     owned = ownership(author, visibility)
     prompt, system_prompt = storable(prompt), storable(system_prompt)
-    model = default_checkpoint(checkpoint)
-    enabled = _enabled_experts(model, experts)
+    model = checkpoint if isinstance(checkpoint, Checkpoint) else default_checkpoint(checkpoint)
+    enabled = _enabled_experts(model, experts, available_slugs(model) if available is None else available)
     turns = read_messages(messages)
     if seed is None:
         seed = secrets.randbelow(MAX_SEED)
@@ -74,41 +94,36 @@ def start_generation(
     max_tokens = _fit(model, model_prompt, max_tokens, written.has_own_special_tokens)
     _check_numbers(max_tokens, temperature, top_p, seed, top_logprobs)
     bounds = _thinking_bounds(thinking, max_tokens)
-    check_room(Generation)
-    with transaction.atomic():
-        generation = Generation.objects.create(
-            checkpoint=model,
-            checkpoint_digest=model.digest,
-            prompt=prompt,
-            system_prompt=system_prompt,
-            messages=[asdict(turn) for turn in turns],
-            model_prompt=model_prompt,
-            is_chat=as_chat,
-            has_own_special_tokens=written.has_own_special_tokens,
-            stop=list(dict.fromkeys([*stop, *written.stop])),
-            experts=enabled,
-            turn_of=turn_of,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-            **owned,
-            top_logprobs=top_logprobs,
-            thinking=bounds,
-            is_traced_live=is_traced_live,
-            parent=parent,
-            comparison=comparison,
-        )
-        enqueue_on_commit(import_string("webapp.playground.tasks.run_generation"), generation.id)
-    return generation
+    return Generation(
+        checkpoint=model,
+        checkpoint_digest=model.digest,
+        prompt=prompt,
+        system_prompt=system_prompt,
+        messages=[asdict(turn) for turn in turns],
+        model_prompt=model_prompt,
+        is_chat=as_chat,
+        has_own_special_tokens=written.has_own_special_tokens,
+        stop=list(dict.fromkeys([*stop, *written.stop])),
+        experts=enabled,
+        turn_of=turn_of,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        **owned,
+        top_logprobs=top_logprobs,
+        thinking=bounds,
+        is_traced_live=is_traced_live,
+        parent=parent,
+        comparison=comparison,
+    )
 
 
-def _enabled_experts(checkpoint: Checkpoint, wanted: Sequence[str] | None) -> list[str]:
-    known = available_slugs(checkpoint)
+def _enabled_experts(checkpoint: Checkpoint, wanted: Sequence[str] | None, known: Sequence[str]) -> list[str]:
     if not known and checkpoint.experts.exists():
         raise ConflictError(f"No expert of checkpoint {checkpoint.slug!r} is left to answer. Choose another one.")
     if wanted is None or (not known and not wanted):
-        return known
+        return list(known)
     for slug in wanted:
         if slug not in known:
             raise BadInputError(why_unavailable(checkpoint, slug), field="experts")

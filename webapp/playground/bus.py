@@ -77,9 +77,7 @@ class MemoryBus:
             for event in events:
                 if not kept or event.number > kept[-1].number:
                     kept.append(event)
-            if stream not in self._touched:
-                self._forget_old()
-            self._touched[stream] = time.monotonic()
+            self._touch(stream)
             waiting = list(self._waiting.get(stream, ()))
         for loop, arrived in waiting:
             if not loop.is_closed():
@@ -112,6 +110,7 @@ class MemoryBus:
 
     def request_cancel(self, stream: str) -> None:
         with self._lock:
+            self._touch(stream)
             self._cancelled.add(stream)
 
     def is_cancelled(self, stream: str) -> bool:
@@ -120,6 +119,12 @@ class MemoryBus:
 
     def _after(self, stream: str, after: int) -> list[BusEvent]:
         return [event for event in self._events.get(stream, ()) if event.number > after]
+
+    def _touch(self, stream: str) -> None:
+        """Note that a stream is in use; a new one makes room first. Under the lock."""
+        if stream not in self._touched:
+            self._forget_old()
+        self._touched[stream] = time.monotonic()
 
     def _forget_old(self) -> None:
         limit = time.monotonic() - KEPT_S

@@ -8,7 +8,9 @@ from webapp.playground.answers import get_generation as get_generation
 from webapp.playground.answers import share_generation as share_generation
 from webapp.playground.answers import share_generations as share_generations
 from webapp.playground.answers import trace_generation as trace_generation
+from webapp.playground.asking import prepare_generation as prepare_generation
 from webapp.playground.asking import start_generation as start_generation
+from webapp.playground.asking import store_generations as store_generations
 from webapp.playground.checkpoints import add_checkpoint as add_checkpoint
 from webapp.playground.checkpoints import default_checkpoint as default_checkpoint
 from webapp.playground.ending import end_data as end_data
