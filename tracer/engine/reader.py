@@ -16,6 +16,8 @@ import numpy.typing as npt
 from tracer.engine.errors import IndexFileError
 from tracer.engine.layout import SAMPLES, TOKENIZER, Manifest, file_digest, pointer_width, read_manifest, token_dtype
 from tracer.engine.pages import MappedFile, Stepwise, run_together
+from tracer.engine.privacy import mask_personal_data
+from tracer.engine.relevance import bm25_scores
 from tracer.engine.samples import OFFSETS_PER_UNIT, check_samples, open_samples
 from tracer.engine.search import Positions
 from tracer.engine.stepwise import Notes, Search, compile_searches
@@ -196,6 +198,7 @@ class IndexReader:
     def warm_up(self) -> None:
         """Compile what searches of this index need, so that the first one is as fast as others."""
         compile_searches(self.shards[0])
+        bm25_scores("warm", [mask_personal_data("up")])
 
     def longest(self, query: npt.NDArray[Any], starts: Positions, limits: Positions, best: Positions) -> None:
         """Raise `best` to the longest match at each start in any shard."""

@@ -26,6 +26,7 @@ def masked_slowly(text: str) -> str:
 @example("1.2.3.4-5555 1.2.3.415-555-1234 +1+12 34 56@7.8.9.10")
 @example("x" * 100 + "@" + "y" * 63 + ".z" * 4 + "@" + "w.v" * 30)
 @example("@" * 200 + "a@b.c" * 3)
+@example("\n@a.b é@é.é -@-.- .@.a +@a.b @a@b.c@")
 def test_masks_what_the_patterns_match_anywhere(text: str) -> None:
     masked = mask_personal_data(text)
     assert masked == masked_slowly(text)
