@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.inference.tiny import EXPERTS, make_checkpoint
-from webapp.inference import CheckpointError, load_checkpoint, verify_optout
+from webapp.inference import CheckpointError, GenerationRequest, InferenceEngine, load_checkpoint, verify_optout
 from webapp.inference.decoder import Decoder, Segment
 from webapp.inference.kv_cache import KeyValueCache
 from webapp.inference.linear import PlainLinear, pick_way
@@ -205,3 +205,13 @@ def test_torch_serves_where_numba_fails(checkpoint_path: Path, monkeypatch: pyte
     assert load_checkpoint(checkpoint_path).decoder.way == "torch"
     with pytest.raises(CheckpointError, match="LLVM is out of order"):
         load_checkpoint(checkpoint_path, multiply="compiled")
+
+
+def test_engines_side_by_side_share_the_threads_and_give_the_same_answers(checkpoint_path: Path) -> None:
+    request = GenerationRequest("Return a new", frozenset(EXPERTS), max_tokens=40)
+    loaded = [load_checkpoint(checkpoint_path, multiply="compiled") for _ in range(2)]
+    with InferenceEngine(loaded[0], n_threads=1) as engine:
+        expected = engine.submit(request).result().token_ids
+    with InferenceEngine(loaded[0], n_threads=2) as one, InferenceEngine(loaded[1], n_threads=3) as other:
+        handles = [engine.submit(request) for _ in range(4) for engine in (one, other)]
+        assert {handle.result().token_ids for handle in handles} == {expected}

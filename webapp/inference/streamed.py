@@ -48,10 +48,11 @@ class _Helpers:
                 threading.Thread(target=self._serve, args=(inbox,), name="multiplier", daemon=True).start()
             for number, inbox in enumerate(self._inboxes[: n_threads - 1], start=1):
                 inbox.put((function, (number, n_threads, *arguments)))
-            result = function(0, n_threads, *arguments)
-            for _ in range(n_threads - 1):
-                self._done.get()
-            return result
+            try:
+                return function(0, n_threads, *arguments)
+            finally:
+                for _ in range(n_threads - 1):
+                    self._done.get()
         finally:
             self._lock.release()
 
