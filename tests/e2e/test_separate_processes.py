@@ -24,7 +24,7 @@ from tests.e2e.conftest import ROOT, free_port, wait_until_answering
 from tests.redis_databases import own_database
 
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432")
-REDIS = own_database(os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/14"))
+REDIS = own_database(os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/13"))
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 
 

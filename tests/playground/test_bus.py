@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from tests.redis_databases import own_database
 from webapp.playground.bus import KEPT_S, BusEvent, MemoryBus, RedisBus, TokenBus
 
-URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+URL = own_database(os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15"))
 DONE = 10**9
 PATIENT_S = 120.0
 

@@ -14,9 +14,10 @@ import redis
 from django.core.cache import caches
 
 from tests.conftest import REQUIRED
+from tests.redis_databases import own_database
 from webapp.shared_cache import SharedRedisCache
 
-REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+REDIS = own_database(os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15"))
 
 
 @pytest.fixture
