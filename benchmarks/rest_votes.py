@@ -189,7 +189,7 @@ def main() -> None:
     # Not a private folder, which PostgreSQL's user may not enter.
     with (
         tempfile.TemporaryDirectory(prefix="fairground-rest-", ignore_cleanup_errors=True) as name,
-        production(Path(name)) as site,
+        production(Path(name), FAIRGROUND_MAX_WAITING=str(2 * given.battles + WARM_UP)) as site,
     ):
         site.manage("add_checkpoint", "demo", str(ROOT / "webapp" / "demo" / "checkpoint"))
         n = given.battles
