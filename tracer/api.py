@@ -190,11 +190,16 @@ class TraceCreate(APIView):
 
     @extend_schema(
         request=TraceRequestSerializer,
-        parameters=[IDEMPOTENCY_KEY],
-        responses={202: TraceSerializer, 400: PROBLEM, 409: PROBLEM},
+        parameters=[IDEMPOTENCY_KEY, PREFER],
+        responses={
+            201: OpenApiResponse(TraceSerializer, description="It ended within the time that `Prefer` gave it."),
+            202: TraceSerializer,
+            400: PROBLEM,
+            409: PROBLEM,
+        },
     )
     def post(self, request: Request) -> Response:
-        """Queue a trace; the answer's Location is where it will be."""
+        """Queue a trace; the answer's Location is where it will be. With `Prefer: wait` it is the ended trace."""
         asked = TraceRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         author = author_of(request)
@@ -204,7 +209,12 @@ class TraceCreate(APIView):
             location = reverse("api-trace-detail", args=[trace.id])
             return Response(present_trace(trace, author=author), status=202, headers={"Location": location})
 
-        return answer_once(request, create)
+        response = answer_once(request, create)
+        if not wait_for_end(response.data["id"], preferred_wait_s(request)):
+            return response
+        ended = services.get_trace(response.data["id"], author=author)
+        headers = {"Location": response["Location"], "Preference-Applied": "wait"}
+        return Response(present_trace(ended, author=author), status=201, headers=headers)
 
 
 class TraceDetail(APIView):

@@ -7,11 +7,14 @@ import time
 import uuid
 
 import pytest
+from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
 from tests.tracer.conftest import SENTENCE, MakeCorpus, tokenizer_path
 from tests.tracer.conftest import make_corpus as make_corpus
-from tracer import services
+from tracer import api, services
+from tracer.engine import EngineError
+from tracer.models import Trace
 from webapp import waiting
 
 __all__ = ["tokenizer_path"]
@@ -58,3 +61,67 @@ def test_shows_where_a_waiting_trace_stands_when_its_time_is_over(client: Client
     done = client.get(f"/api/v1/traces/{second.pk}/", headers={"Prefer": "wait=9"}).json()
     assert done["status"] == "done"
     assert "position" not in done
+
+
+def ask(client: Client, **headers: str) -> HttpResponse:
+    return client.post("/api/v1/traces/", {"text": SENTENCE}, "application/json", headers=headers)
+
+
+def end_while_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each trace end as soon as somebody waits for it, as by a worker."""
+    wait = waiting.wait_for_end
+
+    def run_then_wait(job_id: str, seconds: float) -> bool:
+        if seconds:
+            services.run_trace(job_id)
+            waiting.note_end(job_id)
+        return wait(job_id, seconds)
+
+    monkeypatch.setattr(api, "wait_for_end", run_then_wait)
+
+
+def test_a_request_that_waits_is_answered_with_the_ended_trace(
+    client: Client, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_corpus()
+    end_while_asked(monkeypatch)
+    response = ask(client, prefer="wait=9")
+    assert response.status_code == 201
+    assert response.headers["Preference-Applied"] == "wait"
+    assert response.json() == client.get(response.headers["Location"]).json()
+    assert response.json()["status"] == "done"
+    assert ask(client).status_code == 202
+
+
+def test_a_request_whose_time_is_over_is_told_where_the_trace_will_be(client: Client, make_corpus: MakeCorpus) -> None:
+    make_corpus()
+    response = ask(client, prefer="wait=1")
+    assert (response.status_code, response.json()["status"]) == (202, "pending")
+    assert "Preference-Applied" not in response.headers
+    assert client.get(response.headers["Location"]).json()["id"] == response.json()["id"]
+
+
+def test_a_repeated_request_that_waits_gets_the_same_trace_ended(
+    client: Client, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_corpus()
+    first = ask(client, idempotency_key="k" * 20)
+    end_while_asked(monkeypatch)
+    again = ask(client, idempotency_key="k" * 20, prefer="wait=9")
+    assert (first.status_code, again.status_code) == (202, 201)
+    assert (again.json()["id"], again.json()["status"]) == (first.json()["id"], "done")
+    assert Trace.objects.count() == 1
+
+
+def test_a_request_that_waits_for_a_failed_trace_is_told_so(
+    client: Client, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_corpus()
+    end_while_asked(monkeypatch)
+
+    def fail(trace: Trace) -> dict[str, object]:
+        raise EngineError("The index is damaged.")
+
+    monkeypatch.setattr(services, "compute_trace", fail)
+    response = ask(client, prefer="wait=9")
+    assert (response.status_code, response.json()["error"]) == (201, "The index is damaged.")
