@@ -12,7 +12,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from tracer import registry
-from tracer.disclosure import CLOSED_DOCUMENT, apply_policies, policies_for, policy_for
+from tracer.disclosure import CLOSED_DOCUMENT, Policy, apply_policies, policies_for, policy_for
 from tracer.duplicates import merge_copies
 from tracer.engine import IndexFileError, StoredDocument
 from tracer.models import Corpus, Takedown, Trace
@@ -33,8 +33,24 @@ class GoneError(FairgroundError):
     code = "taken-down"
 
 
-def present_trace(trace: Trace, *, author: Author = NOBODY) -> dict[str, Any]:
-    """Return the JSON of a trace as this author may see it now."""
+@dataclass(frozen=True)
+class RulesNow:
+    """What an author may see of some corpora at one moment; `tombstones`: reasons of takedowns by document."""
+
+    corpora: dict[str, Corpus]
+    policies: dict[str, Policy]
+    tombstones: dict[str, str]
+
+
+def rules_now(slugs: Sequence[str], author: Author) -> RulesNow:
+    """Read what holds of these corpora: for one trace, or for a few that are shown together."""
+    corpora = {corpus.slug: corpus for corpus in (Corpus.from_db(None, _SHOWN, row) for row in _corpora(slugs))}
+    tombstones = {f"{slug}/{key}": reason for slug, key, reason in _takedowns(slugs)}
+    return RulesNow(corpora, policies_for(corpora.values(), author), tombstones)
+
+
+def present_trace(trace: Trace, *, author: Author = NOBODY, rules: RulesNow | None = None) -> dict[str, Any]:
+    """Return the JSON of a trace as this author may see it now. rules: of its corpora, read a moment ago."""
     presented: dict[str, Any] = {
         "id": str(trace.id),
         "status": trace.status,
@@ -51,10 +67,9 @@ def present_trace(trace: Trace, *, author: Author = NOBODY) -> dict[str, Any]:
     if trace.result is None:
         presented["corpora"] = [{"slug": slug, "indexes": []} for slug in trace.corpora]
         return presented
-    named = [Corpus.from_db(None, _SHOWN, row) for row in _corpora(trace.corpora)]
-    corpora = {corpus.slug: corpus for corpus in named}
-    policies = policies_for(corpora.values(), author)
-    shown = apply_policies(trace.result, policies, _tombstones(trace))
+    rules = rules or rules_now(trace.corpora, author)
+    corpora, policies = rules.corpora, rules.policies
+    shown = apply_policies(trace.result, policies, rules.tombstones)
     shown.setdefault("unavailable", [])  # traces made before indexes could fail alone
     for document in shown["documents"]:
         corpus = corpora[document["corpus"]]
@@ -73,10 +88,6 @@ def present_trace(trace: Trace, *, author: Author = NOBODY) -> dict[str, Any]:
 def position_of(trace: Trace) -> int:
     """Return a waiting trace's place in the queue: 1 is next."""
     return int(Trace.objects.filter(status=JobStatus.PENDING, created_at__lt=trace.created_at).count()) + 1
-
-
-def _tombstones(trace: Trace) -> dict[str, str]:
-    return {f"{slug}/{key}": reason for slug, key, reason in _takedowns(trace.corpora)}
 
 
 _NEEDED = {"slug", "owner", "licence", "disclosure", "owner_group_id", "file", "digest"}

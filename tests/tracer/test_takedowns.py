@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -13,6 +14,7 @@ from tests.tracer.conftest import SENTENCE, MakeCorpus
 from tests.tracer.test_trace_interface import OLMOTRACE_REQUEST, ask_batch
 from tracer import batches, services
 from tracer.models import Trace
+from webapp.ownership import NOBODY
 from webapp.transparency.models import Entry
 
 SECRET = "The zebra juggles seven lanterns"
@@ -86,3 +88,22 @@ def test_refuses_an_unknown_document_and_one_without_a_reason(make_corpus: MakeC
     call_command("take_down", "fair", "doc-0", "--reason", REASON)
     with pytest.raises(CommandError, match="before"):
         call_command("take_down", "fair", "doc-0", "--reason", REASON)
+
+
+def test_a_reader_who_is_slow_sees_a_takedown_in_the_lines_that_follow(
+    make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    make_corpus(texts=(f"{SENTENCE} {SECRET}.", "Nothing else."))
+    batch = batches.request_batch(texts=[f"So {SENTENCE} {SECRET}"] * 6)
+    batches.run_batch(batch.pk)
+    clock = [0.0]
+    monkeypatch.setattr(batches, "monotonic", lambda: clock[0])
+    with django_assert_num_queries(3):  # the traces, the corpora, the takedowns
+        whole = list(batches.result_lines(batch, author=NOBODY))
+    assert all("Title 0" in line for line in whole)
+    assert [json.loads(line)["number"] for line in whole] == list(range(6))
+    lines = batches.result_lines(batch, author=NOBODY)
+    assert "Title 0" in next(lines)
+    services.take_down(corpus="fair", document="doc-0", reason=REASON)
+    clock[0] += batches.RULES_HOLD_S + 0.01
+    assert all("Title 0" not in line and REASON in line for line in lines)
