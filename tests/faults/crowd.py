@@ -24,12 +24,11 @@ from pathlib import Path
 
 import httpx
 import psycopg
-import pytest
 
 from benchmarks.production import MissingProgramError, Production, production
-from tests.conftest import REQUIRED
 from tests.faults.builder import Builder
 from tests.faults.clients import WORDS, Client, Reader, Tracer, Voter
+from tests.requirements import unless_missing
 
 logging.getLogger("httpx").setLevel(logging.WARNING)
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,25 +54,24 @@ def furnished_site(host: str = "127.0.0.1", **settings: str) -> Iterator[Product
     """
     # Not pytest's own folder, which PostgreSQL's user may not enter.
     temporary = tempfile.TemporaryDirectory(prefix="fairground-faults-", ignore_cleanup_errors=True)
-    try:
-        with temporary as name, production(Path(name), host, FAIRGROUND_STALE_AFTER_S="5", **settings) as made:
-            folder = made.folder
-            corpus, words = folder / "fair.jsonl", folder / "words.jsonl"
-            corpus.write_text(json.dumps({"id": "1", "text": " ".join(WORDS)}) + "\n")
-            chance = random.Random(3)
-            lines = (json.dumps({"text": " ".join(chance.choices(WORDS, k=300))}) for _ in range(1500))
-            words.write_text("\n".join(lines) + "\n")
-            about = ["--owner", "Fair", "--licence", "CC0-1.0"]
-            made.manage("add_corpus", "fair", str(corpus), *about, "--title", "Fair")
-            made.manage("add_corpus", "words", str(words), *about, "--title", "Words")
-            made.manage("build_index", "fair")
-            made.manage("add_checkpoint", "demo", str(ROOT / "webapp" / "demo" / "checkpoint"))
-            made.manage("shell", "-c", QUICK_ARENA)
-            yield made
-    except MissingProgramError as error:
-        if "services" in REQUIRED:
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    with (
+        unless_missing("services", MissingProgramError),
+        temporary as name,
+        production(Path(name), host, FAIRGROUND_STALE_AFTER_S="5", **settings) as made,
+    ):
+        folder = made.folder
+        corpus, words = folder / "fair.jsonl", folder / "words.jsonl"
+        corpus.write_text(json.dumps({"id": "1", "text": " ".join(WORDS)}) + "\n")
+        chance = random.Random(3)
+        lines = (json.dumps({"text": " ".join(chance.choices(WORDS, k=300))}) for _ in range(1500))
+        words.write_text("\n".join(lines) + "\n")
+        about = ["--owner", "Fair", "--licence", "CC0-1.0"]
+        made.manage("add_corpus", "fair", str(corpus), *about, "--title", "Fair")
+        made.manage("add_corpus", "words", str(words), *about, "--title", "Words")
+        made.manage("build_index", "fair")
+        made.manage("add_checkpoint", "demo", str(ROOT / "webapp" / "demo" / "checkpoint"))
+        made.manage("shell", "-c", QUICK_ARENA)
+        yield made
 
 
 class Crowd:

@@ -24,10 +24,10 @@ import psycopg
 import pytest
 
 from benchmarks.production import MissingProgramError, Production, production
-from tests.conftest import REQUIRED
 from tests.faults.clients import Voter
 from tests.faults.embedded import ROOT, EmbeddedSite, embedded_site
 from tests.faults.small_disk import NoMountsError, SmallDisk, small_disk
+from tests.requirements import unless_missing
 
 VOTES = "SELECT verdict, entry_id FROM arena_vote WHERE battle_id = {} ORDER BY created_at, supersedes_id IS NOT NULL"
 LEAVES = "SELECT leaf FROM transparency_entry WHERE kind = 'vote'"
@@ -75,16 +75,8 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     with ExitStack() as stack:
         # Not pytest's own folder, which PostgreSQL's user may not enter.
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="fairground-full-", ignore_cleanup_errors=True))
-        try:
+        with unless_missing("mounts", NoMountsError), unless_missing("services", MissingProgramError):
             yield request.param(stack, Path(name))
-        except NoMountsError as error:
-            if "mounts" in REQUIRED:
-                pytest.fail(str(error))
-            pytest.skip(f"no small disk can be made here: {error}")
-        except MissingProgramError as error:
-            if "services" in REQUIRED:
-                pytest.fail(str(error))
-            pytest.skip(str(error))
 
 
 def open_battle(voter: Voter) -> str:

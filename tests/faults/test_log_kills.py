@@ -26,7 +26,7 @@ from typing import IO
 import pytest
 
 from benchmarks.production import MissingProgramError, Production
-from tests.conftest import REQUIRED
+from tests.requirements import unless_missing
 from webapp.transparency import verify
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,12 +93,8 @@ def environment(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
             manage(kept, "migrate", "--verbosity", "0")
             yield kept
             return
-        try:
+        with unless_missing("services", MissingProgramError):
             server = Production(folder)
-        except MissingProgramError as error:
-            if "services" in REQUIRED:
-                pytest.fail(str(error))
-            pytest.skip(str(error))
         server.start("postgres")
         try:
             server.start("redis")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.production import MissingProgramError, Production
-from tests.conftest import REQUIRED
+from tests.requirements import unless_missing
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = Path(__file__).with_name("first-release.json")
@@ -31,12 +31,8 @@ def environment(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         if request.param == "sqlite":
             yield kept
             return
-        try:
+        with unless_missing("services", MissingProgramError):
             server = Production(folder)
-        except MissingProgramError as error:
-            if "services" in REQUIRED:
-                pytest.fail(str(error))
-            pytest.skip(str(error))
         server.start("postgres")
         try:
             url = server.environment["DATABASE_URL"]
